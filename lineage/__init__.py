@@ -1,0 +1,98 @@
+"""Knows where every model came from: artifacts, versions and lineage, kept in a journal.
+
+    import nemotron.lineage as lineage
+
+    with lineage.open() as store, store.run("sft", job_type="training") as run:
+        data = run.use("art://sft-tokens:latest", role="data")
+        run.publish("sft-model", path="out", type="model", metadata={"loss": 2.31})
+
+Names are loaded when they are first used: importing this package costs next to nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, without its import
+    from .digests import Digest as Digest
+    from .digests import digest as digest
+    from .digests import fingerprint as fingerprint
+    from .errors import ArtifactGone as ArtifactGone
+    from .errors import ArtifactNotFoundError as ArtifactNotFoundError
+    from .errors import ArtifactVersionNotFoundError as ArtifactVersionNotFoundError
+    from .errors import Conflict as Conflict
+    from .errors import LineageError as LineageError
+    from .errors import MetadataError as MetadataError
+    from .errors import PathNotFoundError as PathNotFoundError
+    from .errors import PayloadRedacted as PayloadRedacted
+    from .errors import PublishRefused as PublishRefused
+    from .errors import StoreBusy as StoreBusy
+    from .errors import StoreClosed as StoreClosed
+    from .errors import StoreDamaged as StoreDamaged
+    from .errors import StoreError as StoreError
+    from .errors import StoreFull as StoreFull
+    from .errors import StoreNotFoundError as StoreNotFoundError
+    from .errors import StoreReadOnly as StoreReadOnly
+    from .errors import StoreTooNew as StoreTooNew
+    from .errors import StoreUnsuitable as StoreUnsuitable
+    from .errors import URIError as URIError
+    from .graph import Diff as Diff
+    from .graph import Edge as Edge
+    from .graph import LineageGraph as LineageGraph
+    from .graph import Node as Node
+    from .model import AliasMove as AliasMove
+    from .model import Artifact as Artifact
+    from .model import Fact as Fact
+    from .model import Input as Input
+    from .model import Location as Location
+    from .model import Role as Role
+    from .model import RunInfo as RunInfo
+    from .model import RunStatus as RunStatus
+    from .model import Source as Source
+    from .model import State as State
+    from .model import Version as Version
+    from .model import VersionId as VersionId
+    from .redact import Redactor as Redactor
+    from .registry import ANY as ANY
+    from .registry import Lineage as Lineage
+    from .registry import open_store as open  # noqa: A004
+    from .run import Run as Run
+    from .source import SourceURI as SourceURI
+    from .uri import ArtifactURI as ArtifactURI
+
+_HOMES = {
+    "digests": "Digest digest fingerprint",
+    "errors": (
+        "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
+        "MetadataError PathNotFoundError PayloadRedacted PublishRefused StoreBusy StoreClosed "
+        "StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly StoreTooNew "
+        "StoreUnsuitable URIError"
+    ),
+    "graph": "Diff Edge LineageGraph Node",
+    "model": (
+        "AliasMove Artifact Fact Input Location Role RunInfo RunStatus Source State Version "
+        "VersionId"
+    ),
+    "redact": "Redactor",
+    "registry": "ANY Lineage open",
+    "run": "Run",
+    "source": "SourceURI",
+    "uri": "ArtifactURI",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+_RENAMED = {"open": "open_store"}
+
+__version__ = "0.1.0"
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - all of them are names
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - importing it costs more than we do
+
+    value = getattr(import_module(f".{home}", __name__), _RENAMED.get(name, name))
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

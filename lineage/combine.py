@@ -1,0 +1,238 @@
+"""Brings records into the journal: all that is pending, in one commit."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .clock import Clock, SystemClock, new_id
+from .commits import Commit, Entry, Mark
+from .errors import LineageError, StoreBusy, StoreError, StoreTooNew
+from .events import Event, Published, RunEnded, RunStarted, Used
+from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .journal.decide import ANY, Outcome, decide, refuse
+from .process import PerProcess
+
+if TYPE_CHECKING:
+    from .intake import Pending, Writer
+    from .journal.ledger import Conditions
+
+__all__ = ["Combiner"]
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 5000  # records a commit: what a reader holds in memory at a time
+_PATIENCE = 600.0  # seconds a writer tries on against others who keep winning
+_LONGEST_PAUSE = 0.1
+
+
+class Combiner(PerProcess):
+    """Writes to one journal: commits at once what its caller waits for, and all that is pending.
+
+    Args:
+        journal: where to.
+        about: what the intake says of this writer (host, user); nothing secret.
+        clock: tells when a record occurred.
+    """
+
+    def __init__(
+        self, journal: Journal, about: Mapping[str, Any], *, clock: Clock | None = None
+    ) -> None:
+        self._journal, self._about = journal, about
+        self._clock = clock or SystemClock()
+        self._random = random.Random()  # noqa: S311 - its own stream: training's is left alone
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        # ids of what is committed at once; what goes through the intake counts for itself
+        self._writer = new_id()
+        self._sequence = 0
+        self._intake: Writer | None = None
+        self._crowded = False
+
+    def commit(self, event: Event, *, expect: int | None = ANY) -> Outcome:
+        """Commit one record with all that is pending, and say what it came to.
+
+        Args:
+            event: the record, open where only the ledger can tell.
+            expect: for alias moves, the number that the alias must point to now.
+
+        Raises:
+            PublishRefused, Conflict, ArtifactVersionNotFoundError: it makes no sense; nothing of
+                it was written.
+            StoreBusy, StoreTooNew: it waits in the intake; the error carries its id.
+            StoreFull, StoreReadOnly: it was not written.
+        """
+        self._own()
+        may_wait = isinstance(event, (Published, Used, RunStarted, RunEnded))
+        with self._lock:
+            if not (self._journal.slow and may_wait):
+                return self._commit_alone(event, expect, timeout=GATE_TIMEOUT)
+            if not self._crowded:
+                with suppress(HeadMoved, StoreBusy):
+                    return self._commit_alone(event, expect, timeout=0)
+            return self._commit_in_crowd(event)
+
+    def combine(self) -> int:
+        """Commit all that is pending, and return how many records that were."""
+        self._own()
+        taken = 0
+        with self._lock:
+            while True:
+                with suppress(HeadMoved), self._journal.turn() as turn:
+                    pending = self._pending(turn, turn.ledger.conditions().intakes)
+                    if not pending:
+                        return taken
+                    self._write(turn, pending)
+                    taken += len(pending)
+
+    # ------------------------------------------------------------ the two ways
+
+    def _commit_alone(self, event: Event, expect: int | None, *, timeout: float) -> Outcome:
+        """Take a turn and commit: the commit itself is the durable write."""
+        self._sequence += 1
+        entry = Entry(f"{self._writer}-{self._sequence}", self._clock.now(), event)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._take_turn(entry, expect, timeout)
+            except HeadMoved:
+                if timeout == 0 or time.monotonic() > deadline:
+                    raise
+                self._pause()
+            except StoreBusy as error:
+                if timeout == 0:
+                    raise
+                raise self._kept(event, StoreBusy, str(error)) from error
+            except (OSError, StoreError) as error:
+                # the reply may be lost, the record may not
+                outcome = None if isinstance(error, StoreTooNew) else self._landed(entry)
+                if outcome is None:
+                    raise
+                return outcome
+
+    def _take_turn(self, entry: Entry, expect: int | None, timeout: float) -> Outcome:
+        while True:
+            with self._journal.turn(timeout) as turn:
+                conditions = self._check_conditions(turn, entry.event)
+                pending = self._pending(turn, conditions.intakes)
+                if len(pending) < _BATCH:
+                    outcome = self._write(turn, pending, entry, expect)
+                    assert outcome is not None  # noqa: S101 - there is one for what was asked
+                    return outcome
+                self._write(turn, pending)  # first what is older
+
+    def _commit_in_crowd(self, event: Event) -> Outcome:
+        """Put the record into the intake first: whoever has the next turn takes it along."""
+        with self._journal.peek() as ledger:
+            refuse(ledger, event)
+        record = self._own_intake().append(event)
+        writer, _, number = record.partition("-")
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                with self._journal.turn() as turn:
+                    if turn.ledger.mark(writer).sequence < int(number):
+                        conditions = self._check_conditions(turn, event, record)
+                        pending = self._pending(turn, conditions.intakes)
+                        self._write(turn, pending)
+                        self._crowded = len({each.entry.writer for each in pending}) > 1
+                    if turn.ledger.mark(writer).sequence >= int(number):
+                        return Outcome((), turn.ledger.outcome(writer))
+            except HeadMoved:
+                self._crowded = True
+                self._pause()
+        raise StoreBusy(
+            f"record {record} is safe in the intake, but others won for {_PATIENCE:g} s; it is "
+            "numbered as soon as anyone reads the store. Try: lineage where",
+            record=record,
+        )
+
+    # ------------------------------------------------------------------- parts
+
+    def _pending(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
+        return self._journal.intakes.pending(turn.ledger.mark, folders)[:_BATCH]
+
+    def _write(
+        self,
+        turn: Turn,
+        pending: Iterable[Pending],
+        asked: Entry | None = None,
+        expect: int | None = ANY,
+    ) -> Outcome | None:
+        """Close records and append them as one commit, last the one whose writer waits."""
+        entries: list[Entry] = []
+        writers: dict[str, Mark] = {}
+        for record in pending:
+            try:
+                entries += decide(turn.ledger, record.entry, direct=False).entries
+            except LineageError:
+                # its writer is gone and cannot be told; the others must not wait for it
+                _log.exception("record %s makes no sense and is left out", record.entry.id)
+            writers[record.entry.writer] = record.mark
+        outcome = None
+        if asked is not None:
+            outcome = decide(turn.ledger, asked, direct=True, expect=expect)
+            if outcome.entries:
+                entries += outcome.entries
+                writers[asked.writer] = Mark(asked.sequence)
+        if writers:
+            commit = Commit.make(
+                self._journal.id, turn.head, entries, writers=writers, recorded=self._clock.now()
+            )
+            turn.ledger.advance(commit)
+            turn.append(commit)
+            if outcome is not None:
+                outcome = replace(outcome, head=commit.head)
+        return outcome
+
+    def _check_conditions(
+        self, turn: Turn, event: Event, record: str | None = None
+    ) -> Conditions:
+        conditions = turn.ledger.conditions()
+        if conditions.successor is not None:
+            raise StoreError(
+                f"{self._journal.address} ended and goes on as journal {conditions.successor}; "
+                "open that one"
+            )
+        if conditions.unknown is not None:
+            why = f"the store holds {conditions.unknown!r} events of a newer release"
+            raise self._kept(event, StoreTooNew, why, record)
+        return conditions
+
+    def _kept(
+        self, event: Event, error: type[StoreError], why: str, record: str | None = None
+    ) -> StoreError:
+        """Put a record that cannot be committed now into the intake, and make the error."""
+        record = record or self._own_intake().append(event)
+        advice = "upgrade nemotron-lineage" if error is StoreTooNew else "it is numbered later"
+        message = f"{why}; record {record} is safe in the intake, {advice}. Try: lineage where"
+        return StoreBusy(message, record=record) if error is StoreBusy else error(message)
+
+    def _landed(self, entry: Entry) -> Outcome | None:
+        """Look whether a record is in the journal although its writer was told otherwise."""
+        with suppress(OSError, StoreError), self._journal.turn() as turn:
+            if turn.ledger.mark(entry.writer).sequence >= entry.sequence:
+                return Outcome((), turn.ledger.outcome(entry.writer))
+        return None
+
+    def _own_intake(self) -> Writer:
+        if self._intake is None:
+            self._intake = self._journal.intakes.writer(self._about)
+        return self._intake
+
+    def _pause(self) -> None:
+        time.sleep(self._random.uniform(0, _LONGEST_PAUSE))
+
+    def close(self) -> None:
+        """Give the intake's descriptor back."""
+        self._own()
+        if self._intake is not None:
+            self._intake.close()

@@ -1,0 +1,138 @@
+"""The few operations on files that journals and intakes stand on, each durable when it returns.
+
+They are methods so that a test can put faults and delays between them and the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+
+from .clock import new_id
+from .errors import LineageError, StoreFull, StoreReadOnly
+
+__all__ = ["Files", "explain"]
+
+_TEMPORARY = ".new-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def explain(error: OSError, what: str) -> LineageError | OSError:
+    """Turn a full or read-only disk into an error that says so; leave others as they are."""
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in _FULL:
+        return StoreFull(
+            error.errno, f"no space left to write {what}{place}; nothing was written, free some"
+        )
+    if error.errno in _READ_ONLY:
+        return StoreReadOnly(f"{what} cannot be written{place}: {error.strerror}; ask its owner")
+    return error
+
+
+class Files:
+    """The real disk."""
+
+    def names(self, folder: str) -> list[str]:
+        """List a folder; a folder that does not exist is empty."""
+        try:
+            return [name for name in os.listdir(folder) if not name.startswith(_TEMPORARY)]  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        """Map the regular files of a folder to their sizes in bytes."""
+        sizes = {}
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(_TEMPORARY):
+                        status = entry.stat()
+                        if stat.S_ISREG(status.st_mode):
+                            sizes[entry.name] = status.st_size
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return sizes
+
+    def read(self, path: str, offset: int = 0) -> bytes:
+        """Read a file from ``offset`` to its end."""
+        with open(path, "rb") as file:  # noqa: PTH123
+            if offset:
+                file.seek(offset)
+            return file.read()
+
+    def make_folder(self, folder: str) -> None:
+        """Make a folder with its parents, durably."""
+        if os.path.isdir(folder):  # noqa: PTH112
+            return
+        parent = os.path.dirname(folder)  # noqa: PTH120
+        if parent and parent != folder:
+            self.make_folder(parent)
+        try:
+            os.mkdir(folder)  # noqa: PTH102
+        except FileExistsError:
+            return
+        self.sync_folder(parent)
+
+    def open_append(self, path: str) -> int:
+        """Create a file for durable appends and return its descriptor."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+        self.sync_folder(os.path.dirname(path))  # noqa: PTH120
+        return descriptor
+
+    def append(self, descriptor: int, data: bytes) -> None:
+        """Append in one durable write. After an error an unknown part of it may be there."""
+        written = os.write(descriptor, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Create a file with this content, wholly and durably, or not at all.
+
+        Raises:
+            FileExistsError: somebody else created it before.
+        """
+        folder = os.path.dirname(path)  # noqa: PTH120
+        temporary = self._put_temporary(folder, data)
+        try:
+            try:
+                os.link(temporary, path)  # noqa: PTH200
+            except OSError:
+                # NFS may lose the reply of a link that was made: two names then prove it
+                if os.stat(temporary).st_nlink != 2:  # noqa: PTH116, PLR2004
+                    raise
+        finally:
+            os.unlink(temporary)  # noqa: PTH108
+        self.sync_folder(folder)
+
+    def put_over(self, path: str, data: bytes) -> None:
+        """Replace a file's content, wholly and durably, or not at all."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        os.replace(self._put_temporary(folder, data), path)  # noqa: PTH105
+        self.sync_folder(folder)
+
+    def sync_folder(self, folder: str) -> None:
+        """Make a folder's names durable."""
+        descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _put_temporary(self, folder: str, data: bytes) -> str:
+        path = os.path.join(folder, _TEMPORARY + new_id())  # noqa: PTH118
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except BaseException:
+            os.unlink(path)  # noqa: PTH108
+            raise
+        finally:
+            os.close(descriptor)
+        return path

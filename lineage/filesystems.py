@@ -1,0 +1,94 @@
+"""What kind of filesystem holds a path: it decides who sees the path and which journal fits.
+
+Read from ``/proc/self/mountinfo`` (proc(5)). Where that file is missing, a path counts as local.
+``lineage resolve`` stands on this module, so it imports next to nothing.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, without its import
+    from collections.abc import Mapping
+
+__all__ = ["FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "filesystem"]
+
+LOCAL = "local"
+FLEETING = "fleeting"  # a container's layer or memory: local, and gone with it
+NETWORK = "network"
+UNKNOWN = "unknown"
+
+_LOCAL = frozenset({
+    "apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfs",
+    "hfsplus", "jfs", "nilfs2", "ntfs", "ntfs3", "reiserfs", "udf", "vfat", "xfs", "zfs",
+})  # fmt: skip
+_FLEETING = frozenset({"overlay", "aufs", "tmpfs", "ramfs", "rootfs", "squashfs"})
+_NETWORK = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs",
+    "fuse.sshfs", "fuse.weka", "gfs2", "glusterfs", "gpfs", "lustre", "mmfs", "nfs", "nfs4",
+    "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+})  # fmt: skip
+
+_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
+
+
+def filesystem(
+    path: "str | os.PathLike[str]", mountinfo: str = "/proc/self/mountinfo"
+) -> tuple[str, str]:
+    """Return the kind and the name of the filesystem that holds a path.
+
+    The path need not exist yet; its nearest existing parent counts.
+    """
+    target = os.path.realpath(path)
+    while not os.path.exists(target):  # noqa: PTH110
+        target = os.path.dirname(target)  # noqa: PTH120
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+    except OSError:
+        return LOCAL, "?"
+    best, name = "", "?"
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = left.split()[4]
+        for escape, char in _ESCAPES:
+            mount = mount.replace(escape, char)
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):  # a later mount covers an earlier one
+            best, name = mount, right.split()[0]
+    return _kind(name), name
+
+
+def _kind(name: str) -> str:
+    if name in _LOCAL:
+        return LOCAL
+    if name in _FLEETING:
+        return FLEETING
+    return NETWORK if name in _NETWORK else UNKNOWN
+
+
+def cache_folder(
+    root: str, journal: str, environ: "Mapping[str, str]" = os.environ
+) -> str | None:
+    """Choose a folder on a local disk for the projections of a journal, or None for memory.
+
+    In order: ``LINEAGE_CACHE``; the store's own folder when that is on a local disk and writable;
+    ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary folder.
+    """
+    if environ.get("LINEAGE_CACHE"):
+        return os.path.join(environ["LINEAGE_CACHE"], journal)  # noqa: PTH118
+    local = (LOCAL, FLEETING)
+    if filesystem(root)[0] in local and os.access(root, os.W_OK):
+        return os.path.join(root, "cache")  # noqa: PTH118
+    home = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    if filesystem(home)[0] in local:
+        return os.path.join(home, "nemotron-lineage", journal)  # noqa: PTH118
+    temporary = environ.get("TMPDIR") or "/tmp"  # noqa: S108 - checked below
+    folder = os.path.join(temporary, f"nemotron-lineage-{os.getuid()}")  # noqa: PTH118
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+        owner = os.stat(folder)  # noqa: PTH116
+    except OSError:
+        return None
+    # others must not be able to slip in a file of theirs
+    own = owner.st_uid == os.getuid() and not owner.st_mode & 0o022
+    return os.path.join(folder, journal) if own and filesystem(folder)[0] in local else None  # noqa: PTH118

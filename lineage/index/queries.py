@@ -1,0 +1,304 @@
+"""Reads values out of the tables of the index."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..clock import read_time
+from ..model import (
+    AliasMove,
+    Artifact,
+    Input,
+    Location,
+    RunInfo,
+    RunStatus,
+    State,
+    Version,
+    VersionId,
+)
+from ..source import SourceURI
+from .lookup import GONE, LOOKUP, find
+from .schema import SOURCE, VERSION, kind_of
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..uri import ArtifactURI
+
+__all__ = [
+    "aliases_of",
+    "artifacts",
+    "facts",
+    "find_versions",
+    "inputs_of",
+    "labels",
+    "live_near",
+    "moves",
+    "near_names",
+    "near_selectors",
+    "node_of",
+    "run",
+    "runs",
+    "version",
+    "versions",
+]
+
+_NEAR = 3
+
+
+def version(db: sqlite3.Connection, uri: ArtifactURI, at: int | None = None) -> Version | None:
+    """Return the version that a reference selects now, or as of a commit."""
+    row = find(db, uri.identity, uri.version, uri.alias, at)
+    if row is None or (at is not None and row[15] > at):
+        return None
+    return _version(db, row, at)
+
+
+def versions(db: sqlite3.Connection, name: str, at: int | None = None) -> list[Version]:
+    """Return all versions of an artifact, newest first."""
+    rows = db.execute(
+        LOOKUP + "v.number AND v.commit_number<=coalesce(?2, v.commit_number)"
+        " ORDER BY v.number DESC",
+        (name, at),
+    )
+    return [_version(db, row, at) for row in rows.fetchall()]
+
+
+def find_versions(
+    db: sqlite3.Connection,
+    *,
+    type: str | None = None,  # noqa: A002 - the word of the API
+    metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    run: str | None = None,
+    state: State | None = State.LIVE,
+    limit: int | None = None,
+) -> Iterator[Version]:
+    """Yield the versions that fit, newest first.
+
+    Args:
+        type: type of the version.
+        metadata: dotted keys and the values that they must have.
+        name: a pattern with ``*`` and ``?``.
+        run: id of the producing run.
+        state: None takes all.
+        limit: how many at the most.
+    """
+    where: list[str] = ["v.number"]
+    values: list[object] = []
+    for clause, value in (
+        ("v.type=?", type), ("a.name GLOB ?", name), ("r.uid=?", run), ("v.state=?", state),
+    ):  # fmt: skip
+        if value is not None:
+            where.append(clause)
+            values.append(value)
+    for key, wanted in (metadata or {}).items():
+        path = "$" + "".join(f'."{part}"' for part in key.split("."))
+        if wanted is None:
+            where.append("json_extract(v.metadata, ?) IS NULL")
+            values.append(path)
+        else:
+            where.append("json_extract(v.metadata, ?)=?")
+            values += [path, int(wanted) if isinstance(wanted, bool) else wanted]
+    statement = LOOKUP.replace("a.name=?1 AND ", "") + " AND ".join(where)
+    statement += " ORDER BY v.commit_number DESC, v.number DESC LIMIT ?"
+    for row in db.execute(statement, (*values, -1 if limit is None else limit)).fetchall():
+        yield _version(db, row, None)
+
+
+def _version(db: sqlite3.Connection, row: tuple[Any, ...], at: int | None) -> Version:
+    state, gone = State(row[2]), row[18]
+    if at is not None and gone is not None and gone > at:
+        state = State.LIVE
+    return Version(
+        uri=VersionId(row[0], row[1]).uri,
+        type=row[6],
+        location=Location(row[3], row[4], bool(row[5])),
+        metadata=json.loads(row[10]),
+        aliases=aliases_of(db, row[0], row[1], at),
+        digest=row[9],
+        fingerprint=row[8],
+        state=state,
+        run=row[7],
+        occurred=read_time(row[13]),
+        recorded=read_time(row[14]),
+        commit=row[15],
+        late=bool(row[16]),
+        origin=json.loads(row[12]) if row[12] else None,
+        non_finite=tuple(json.loads(row[11])) if row[11] else (),
+    )
+
+
+def aliases_of(
+    db: sqlite3.Connection, name: str, number: int, at: int | None = None
+) -> tuple[str, ...]:
+    """Return the aliases that point to a version, sorted."""
+    if at is None:
+        rows = db.execute(
+            "SELECT l.alias FROM alias l JOIN artifact a ON a.id=l.artifact"
+            " WHERE a.name=? AND l.number=? ORDER BY l.alias",
+            (name, number),
+        )
+    else:
+        rows = db.execute(
+            "SELECT m.alias FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=?1"
+            " AND m.number=?2 AND m.revision=(SELECT max(o.revision) FROM alias_move o"
+            "  WHERE o.artifact=m.artifact AND o.alias=m.alias AND o.commit_number<=?3)"
+            " ORDER BY m.alias",
+            (name, number, at),
+        )
+    return tuple(alias for (alias,) in rows)
+
+
+def artifacts(db: sqlite3.Connection) -> list[Artifact]:
+    """Return all artifacts, by name."""
+    rows = db.execute(
+        "SELECT a.name, a.type, a.latest, count(v.id), a.id FROM artifact a"
+        " JOIN version v ON v.artifact=a.id AND v.commit_number NOT NULL GROUP BY a.id"
+        " ORDER BY a.name"
+    ).fetchall()
+    return [
+        Artifact(
+            name, kind, count, latest,
+            dict(db.execute("SELECT alias, number FROM alias WHERE artifact=?"
+                            " AND number NOT NULL ORDER BY alias", (artifact,))),
+        )
+        for name, kind, latest, count, artifact in rows
+    ]  # fmt: skip
+
+
+def near_names(db: sqlite3.Connection, name: str) -> tuple[str, ...]:
+    """Return names in the store that look like one that is not there."""
+    names = [row[0] for row in db.execute("SELECT name FROM artifact LIMIT 20000")]
+    return tuple(difflib.get_close_matches(name, names, n=_NEAR, cutoff=0.6))
+
+
+def near_selectors(db: sqlite3.Connection, name: str, selector: str) -> tuple[str, ...]:
+    """Return aliases of an artifact that look like one that is not there."""
+    rows = db.execute(
+        "SELECT l.alias FROM alias l JOIN artifact a ON a.id=l.artifact"
+        " WHERE a.name=? AND l.number NOT NULL",
+        (name,),
+    )
+    return tuple(difflib.get_close_matches(selector, [row[0] for row in rows], n=_NEAR))
+
+
+def live_near(db: sqlite3.Connection, name: str, number: int) -> tuple[str, ...]:
+    """Return up to three live versions of an artifact, the nearest numbers first."""
+    rows = db.execute(
+        "SELECT v.number FROM version v JOIN artifact a ON a.id=v.artifact WHERE a.name=?1"
+        f" AND v.state NOT IN {GONE} AND v.commit_number NOT NULL"  # noqa: S608
+        " ORDER BY abs(v.number - ?2), v.number DESC LIMIT ?3",
+        (name, number, _NEAR),
+    )
+    return tuple(str(VersionId(name, row[0])) for row in rows)
+
+
+def node_of(db: sqlite3.Connection, what: VersionId | SourceURI) -> int | None:
+    """Return the node id of a version or source, or None."""
+    if isinstance(what, SourceURI):
+        row = db.execute("SELECT id FROM source WHERE uri=?", (what.uri,)).fetchone()
+    else:
+        row = db.execute(
+            "SELECT v.id FROM version v JOIN artifact a ON a.id=v.artifact"
+            " WHERE a.name=? AND v.number=?",
+            what,
+        ).fetchone()
+    return int(row[0]) if row else None
+
+
+def inputs_of(db: sqlite3.Connection, node: int) -> list[Input]:
+    """Return what a version was made from, in a stable order."""
+    rows = db.execute(
+        "WITH RECURSIVE step(id) AS (SELECT src FROM edge WHERE dst=?1"
+        "  UNION SELECT e.src FROM step JOIN edge e ON e.dst=step.id WHERE e.src&3=2)"
+        " SELECT DISTINCT e.src, e.role, e.revision, e.split, e.weight, e.tokens, e.digest, e.size,"
+        "  a.name, v.number, s.uri"
+        " FROM step JOIN edge e ON e.dst=step.id AND e.src&3<>2"
+        " LEFT JOIN version v ON v.id=e.src LEFT JOIN artifact a ON a.id=v.artifact"
+        " LEFT JOIN source s ON s.id=e.src ORDER BY e.role, a.name, v.number, s.uri",
+        (node,),
+    )
+    return [
+        Input(
+            target=VersionId(row[8], row[9]) if kind_of(row[0]) == VERSION else SourceURI(row[10]),
+            role=row[1], revision=row[2] or None, split=row[3] or None, weight=row[4],
+            tokens=row[5], digest=row[6], size=row[7],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def moves(db: sqlite3.Connection, name: str) -> list[AliasMove]:
+    """Return all moves of an artifact's aliases, oldest first."""
+    rows = db.execute(
+        "SELECT m.alias, m.revision, m.number, m.was, m.by, m.recorded, m.commit_number"
+        " FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=?"
+        " ORDER BY m.commit_number, m.alias",
+        (name,),
+    )
+    return [
+        AliasMove(alias, revision, number, was, by, read_time(recorded), commit)
+        for alias, revision, number, was, by, recorded, commit in rows
+    ]
+
+
+_RUN = (
+    "SELECT uid,name,job,job_type,status,started,ended,host,user,config,detail,error FROM run"
+)
+
+
+def run(db: sqlite3.Connection, uid: str) -> RunInfo | None:
+    """Return one run by its id, or None."""
+    row = db.execute(f"{_RUN} WHERE uid=?", (uid,)).fetchone()
+    return _run(row) if row else None
+
+
+def runs(
+    db: sqlite3.Connection, *, name: str | None = None, limit: int | None = None
+) -> list[RunInfo]:
+    """Return runs, newest first."""
+    rows = db.execute(
+        f"{_RUN} WHERE name=coalesce(?1, name) ORDER BY id DESC LIMIT ?2",
+        (name, -1 if limit is None else limit),
+    )
+    return [_run(row) for row in rows]
+
+
+def _run(row: tuple[Any, ...]) -> RunInfo:
+    uid, name, job, job_type, status, started, ended, host, user, config, detail, error = row
+    return RunInfo(
+        id=uid, name=name, job=job, job_type=job_type, status=RunStatus(status),
+        started=read_time(started), ended=read_time(ended) if ended else None, host=host,
+        user=user, config=json.loads(config), detail=json.loads(detail), error=error,
+    )  # fmt: skip
+
+
+def facts(db: sqlite3.Connection, node: int) -> list[tuple[int, int, str]]:
+    """Return (commit, position, kind) of the events that concern a version, oldest first."""
+    rows = db.execute(
+        "SELECT commit_number, position, kind FROM fact WHERE version=?"
+        " ORDER BY commit_number, position",
+        (node,),
+    )
+    return rows.fetchall()
+
+
+def labels(db: sqlite3.Connection, nodes: Iterable[int]) -> dict[int, str]:
+    """Return the references of some versions and sources."""
+    found = {}
+    for node in nodes:
+        if kind_of(node) == SOURCE:
+            row = db.execute("SELECT uri FROM source WHERE id=?", (node,)).fetchone()
+            found[node] = row[0]
+        elif kind_of(node) == VERSION:
+            row = db.execute(
+                "SELECT a.name, v.number FROM version v JOIN artifact a ON a.id=v.artifact"
+                " WHERE v.id=?",
+                (node,),
+            ).fetchone()
+            found[node] = str(VersionId(*row))
+    return found

@@ -1,0 +1,58 @@
+"""The journal and what it can be kept in; ``open_journal`` picks by the address."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from ..errors import StoreUnsuitable
+
+if TYPE_CHECKING:
+    from .base import Journal
+
+__all__ = ["open_journal"]
+
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+
+
+def open_journal(address: str, *, create: bool = True) -> Journal:
+    """Open or create the journal at an address.
+
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and paths that end in ``.db`` are sqlite
+    journals; ``file:///folder`` and other paths are directory journals; ``memory:`` is for trying
+    things out.
+
+    Raises:
+        StoreUnsuitable: no such kind of address, or that place cannot hold this kind of journal.
+        StoreNotFoundError: nothing is there and ``create`` is false.
+    """
+    if address == "memory:":
+        from .memory import MemoryJournal  # noqa: PLC0415
+
+        return MemoryJournal()
+    scheme, mark, rest = address.partition("://")
+    if mark and scheme == "sqlite":
+        return _sqlite(rest.removeprefix("/"), create)
+    if mark and scheme == "file":
+        return _directory(unquote(rest), create)
+    if mark:
+        raise StoreUnsuitable(
+            f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder or a path"
+        )
+    path = os.path.expanduser(address)  # noqa: PTH111
+    if os.path.isfile(path) or path.endswith(_DATABASES):  # noqa: PTH113
+        return _sqlite(path, create)
+    return _directory(path, create)
+
+
+def _sqlite(path: str, create: bool) -> Journal:  # noqa: FBT001
+    from .sqlite import SQLiteJournal  # noqa: PLC0415
+
+    return SQLiteJournal(path, create=create)
+
+
+def _directory(path: str, create: bool) -> Journal:  # noqa: FBT001
+    from .directory import DirectoryJournal  # noqa: PLC0415
+
+    return DirectoryJournal(path, create=create)

@@ -1,0 +1,145 @@
+"""What every journal promises, whatever it is kept in.
+
+The promises are proved for each kind by one suite, ``nemotron.lineage.testing.JournalSuite``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from ..commits import GENESIS, Commit, Head
+from ..errors import Conflict, StoreDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..intake import Intakes
+    from .ledger import Ledger
+
+__all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "unlinked"]
+
+GATE_TIMEOUT = 30.0  # seconds; far above what 128 writers need, far below what a job would notice
+
+
+class HeadMoved(Conflict):
+    """Somebody else appended first."""
+
+
+class Turn(ABC):
+    """One writer's turn: the head, the ledger that belongs to it, and at most one append."""
+
+    head: Head
+    ledger: Ledger
+
+    @abstractmethod
+    def append(self, commit: Commit) -> None:
+        """Append the commit that follows ``head``, durably, with the ledger's changes.
+
+        When this returns, the commit survives ``kill -9`` and power loss.
+
+        Raises:
+            HeadMoved: somebody else wrote this number; nothing was written. Take another turn.
+            StoreFull, StoreReadOnly, OSError: it may or may not have been written. Look for the
+                records' marks in the ledger before you try again.
+        """
+
+
+class Journal(ABC):
+    """Ordered, hash-chained commits; the one thing that is kept.
+
+    Promises:
+
+    1. ``Turn.append`` is all or nothing, and fails with ``HeadMoved`` when the head moved.
+    2. What it acknowledged survives ``kill -9`` and power loss.
+    3. Commits are totally ordered and numbered from 1 without gaps; each carries the hash of the
+       one before. Reading verifies every commit that it gives out.
+    4. Nobody waits for a dead writer, and there is nothing to clean up by hand. A stopped writer
+       is waited for until the timeout of the turn, not longer.
+    5. A forked child may use the object: it opens what it needs for itself and never touches what
+       its parent holds.
+
+    Attributes:
+        id: made once, when the journal was created; every commit carries it.
+        address: what opens this journal again.
+        intakes: where records wait that no commit has taken.
+        cache: a local folder for projections of this journal, or None to keep them in memory.
+        slow: a commit costs several round trips, so a writer in a crowd should put its record
+            into the intake first, where whoever commits next takes it along.
+    """
+
+    id: str
+    address: str
+    intakes: Intakes
+    cache: str | None
+    read_only: bool = False
+    slow: bool = False
+
+    @abstractmethod
+    def head(self) -> Head:
+        """Return where the journal stands now; ``GENESIS`` when it is empty."""
+
+    @abstractmethod
+    def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
+        """Yield (number, text) of the commits in ``after < number <= upto``, in order."""
+
+    @abstractmethod
+    def turn(self, timeout: float = GATE_TIMEOUT) -> AbstractContextManager[Turn]:
+        """Take a turn to write.
+
+        The head and ledger of a turn are consistent, but may be behind on a journal whose
+        commit point decides (``slow``): the append finds out. A timeout of 0 only tries.
+
+        Raises:
+            StoreBusy: another writer held its turn for longer than ``timeout`` seconds.
+            StoreReadOnly: this journal cannot be written from here.
+        """
+
+    @abstractmethod
+    def peek(self) -> AbstractContextManager[Ledger]:
+        """Look at the ledger as far as it is known here, without a turn. Only read from it."""
+
+    @abstractmethod
+    def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
+        """Blank one payload of a commit for good, leaving ``kept`` in its place."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. Closing twice is harmless."""
+
+    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Commit]:
+        """Yield verified commits in order, each linked to the one before it.
+
+        Raises:
+            StoreDamaged: a commit does not verify; it is named.
+        """
+        last = self.head().number if upto is None else upto
+        previous: str | None = GENESIS.hash if after == 0 else None
+        for number, text in self.texts(after, last):
+            commit = Commit.read(text, number=number)
+            if previous is not None and commit.previous != previous:
+                raise unlinked(number)
+            previous = commit.hash
+            yield commit
+
+    def number_at(self, moment: str) -> int:
+        """Return the number of the last commit recorded at or before a time, 0 when none was.
+
+        Times never run backwards along the numbers, so bisection finds it.
+        """
+        low, high = 0, self.head().number
+        while low < high:
+            middle = (low + high + 1) // 2
+            (commit,) = self.read(middle - 1, middle)
+            if commit.recorded <= moment:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def unlinked(number: int) -> StoreDamaged:
+    """Return the error for a commit that does not follow from the one before it."""
+    message = f"commit {number} does not carry the hash of the commit before it. Try: lineage fsck"
+    return StoreDamaged(message, commit=number)

@@ -1,0 +1,366 @@
+"""The little state that decides: name counters, alias revisions, what lies where, who was read.
+
+It follows from the journal alone. The sqlite journal keeps it in its own file, inside the same
+transaction as the commit; every other journal keeps it in a cache that catches up. Its form is
+frozen: releases that differ in everything else agree on these tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..commits import Entry, Mark
+from ..events import (
+    AliasMoved,
+    Deleted,
+    Event,
+    Found,
+    Held,
+    Imported,
+    JobPinned,
+    Missing,
+    Published,
+    Relocated,
+    Replaced,
+    RunEnded,
+    RunStarted,
+    Sealed,
+    SucceededBy,
+    Unknown,
+)
+from ..metadata import canonical_json
+from ..model import Location, State, VersionId
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..commits import Commit
+
+__all__ = ["LEDGER_SCHEMA", "ArtifactState", "Conditions", "Ledger", "Occupant"]
+
+# No RETURNING, no STRICT: SQLite 3.34 of the RHEL 9 family reads and writes this.
+LEDGER_SCHEMA = """
+CREATE TABLE IF NOT EXISTS ledger_writer(
+    id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, offset INTEGER NOT NULL, outcome TEXT)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_artifact(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL, next INTEGER NOT NULL,
+    origin TEXT, newest TEXT NOT NULL, newest_writer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ledger_version(
+    artifact INTEGER NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, place BLOB, run TEXT,
+    fingerprint TEXT, digest TEXT, origin TEXT, held TEXT,
+    PRIMARY KEY(artifact, number)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ledger_place ON ledger_version(place);
+CREATE TABLE IF NOT EXISTS ledger_orphan(
+    place BLOB NOT NULL, event TEXT NOT NULL, occurred TEXT NOT NULL, kind TEXT NOT NULL,
+    payload TEXT NOT NULL, PRIMARY KEY(place, event)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_alias(
+    artifact INTEGER NOT NULL, alias TEXT NOT NULL, number INTEGER, revision INTEGER NOT NULL,
+    PRIMARY KEY(artifact, alias)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_once(
+    key TEXT PRIMARY KEY, artifact INTEGER NOT NULL, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_run(
+    id TEXT PRIMARY KEY, status TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_job(id TEXT PRIMARY KEY, pins TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger_state(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+LEDGER_TABLES = (
+    "writer", "artifact", "version", "orphan", "alias", "once", "run", "job", "state",
+)  # fmt: skip
+
+
+class ArtifactState(NamedTuple):
+    """What decides about an artifact: its type, next number and newest version so far."""
+
+    id: int
+    type: str
+    next: int
+    origin: str | None
+    newest: str
+    newest_writer: str
+
+
+class Occupant(NamedTuple):
+    """A live version that lies at a place."""
+
+    version: VersionId
+    run: str | None
+    fingerprint: str | None
+    digest: str | None
+
+
+class Conditions(NamedTuple):
+    """What every writer must know before it writes.
+
+    Attributes:
+        successor: the journal that goes on where this one ended.
+        unknown: a critical kind of event that this release does not know.
+        intakes: folders with records of runs that have not ended.
+    """
+
+    successor: str | None
+    unknown: str | None
+    intakes: tuple[str, ...]
+
+
+class Ledger:
+    """The deciding state on one SQLite connection; the caller owns the transaction."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    # ------------------------------------------------------------------ asking
+
+    def mark(self, writer: str) -> Mark:
+        """Return how far a writer's records were taken."""
+        row = self._one("SELECT sequence, offset FROM ledger_writer WHERE id=?", writer)
+        return Mark(*row) if row else Mark(0, 0)
+
+    def outcome(self, writer: str) -> VersionId | None:
+        """Return the version that the writer's last record spoke of."""
+        row = self._one("SELECT outcome FROM ledger_writer WHERE id=?", writer)
+        return VersionId.read(row[0]) if row and row[0] else None
+
+    def artifact(self, name: str) -> ArtifactState | None:
+        """Return the state of an artifact, or None when the name is new."""
+        row = self._one(
+            "SELECT id, type, next, origin, newest, newest_writer FROM ledger_artifact WHERE name=?",
+            name,
+        )
+        return ArtifactState(*row) if row else None
+
+    def state(self, version: VersionId) -> State | None:
+        """Return what became of a version, or None when it never was."""
+        row = self._version("state", version)
+        return State(row[0]) if row else None
+
+    def hold(self, version: VersionId) -> str | None:
+        """Return the reason why a version is held, or None when it is not."""
+        row = self._version("held", version)
+        return row[0] if row else None
+
+    def imported(self, version: VersionId) -> str | None:
+        """Return the origin of an imported version as JSON text, or None."""
+        row = self._version("origin", version)
+        return row[0] if row else None
+
+    def at(self, location: Location) -> list[Occupant]:
+        """Return the versions that lie at a place, oldest first."""
+        rows = self._db.execute(
+            "SELECT a.name, v.number, v.run, v.fingerprint, v.digest FROM ledger_version v"
+            " JOIN ledger_artifact a ON a.id=v.artifact"
+            " WHERE v.place=? AND v.state IN ('live', 'missing') ORDER BY a.id, v.number",
+            (_place(location),),
+        )
+        return [Occupant(VersionId(row[0], row[1]), *row[2:]) for row in rows]
+
+    def orphans(self, location: Location, since: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return (kind, payload) of what was seen at a place before anyone knew a version there."""
+        rows = self._db.execute(
+            "SELECT kind, payload FROM ledger_orphan WHERE place=? AND occurred>=? ORDER BY occurred",
+            (_place(location), since),
+        )
+        return [(kind, json.loads(payload)) for kind, payload in rows]
+
+    def alias(self, name: str, alias: str) -> tuple[int | None, int]:
+        """Return (version number or None, revision); revision 0 means that it never was."""
+        row = self._one(
+            "SELECT l.number, l.revision FROM ledger_alias l"
+            " JOIN ledger_artifact a ON a.id=l.artifact WHERE a.name=? AND l.alias=?",
+            name,
+            alias,
+        )
+        return (row[0], row[1]) if row else (None, 0)
+
+    def once(self, key: str) -> VersionId | None:
+        """Return the version that was published under an idempotency key."""
+        row = self._one(
+            "SELECT a.name, o.number FROM ledger_once o JOIN ledger_artifact a ON a.id=o.artifact"
+            " WHERE o.key=?",
+            key,
+        )
+        return VersionId(*row) if row else None
+
+    def run(self, run: str) -> str | None:
+        """Return ``running`` or how the run ended, or None when it is unknown."""
+        row = self._one("SELECT status FROM ledger_run WHERE id=?", run)
+        return row[0] if row else None
+
+    def pins(self, job: str) -> dict[str, str] | None:
+        """Return the pins of a job, or None when it has none yet."""
+        row = self._one("SELECT pins FROM ledger_job WHERE id=?", job)
+        return json.loads(row[0]) if row else None
+
+    def conditions(self) -> Conditions:
+        """Return what every writer must know before it writes."""
+        successor = unknown = None
+        intakes = set()
+        for key, value in self._db.execute("SELECT key, value FROM ledger_state"):
+            if key == "successor":
+                successor = value
+            elif key == "unknown":
+                unknown = value
+            else:
+                intakes.add(value)
+        return Conditions(successor, unknown, tuple(sorted(intakes)))
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return every table in order, for comparison with a replay."""
+        return {
+            table: sorted(self._db.execute(f"SELECT * FROM ledger_{table}").fetchall(), key=repr)  # noqa: S608
+            for table in LEDGER_TABLES
+        }
+
+    # ----------------------------------------------------------------- telling
+
+    def take(self, commit: Commit) -> None:
+        """Apply a whole commit."""
+        for entry in commit.entries:
+            self.apply(entry)
+        self.advance(commit)
+
+    def advance(self, commit: Commit) -> None:
+        """Note how far each writer's records were taken by a commit, and to what they came."""
+        outcomes = {}
+        for entry in commit.entries:
+            version = getattr(entry.event, "version", None)
+            if entry.is_record and isinstance(version, VersionId):
+                outcomes[entry.writer] = str(version)
+        self._db.executemany(
+            "INSERT INTO ledger_writer VALUES(?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+            " sequence=excluded.sequence, offset=max(offset, excluded.offset),"
+            " outcome=excluded.outcome",
+            [(writer, *mark, outcomes.get(writer)) for writer, mark in commit.writers.items()],
+        )
+
+    def apply(self, entry: Entry) -> None:
+        """Apply one closed event."""
+        match entry.event:
+            case Published() as event:
+                self._published(entry, event)
+            case Imported() as event:
+                self._imported(entry, event)
+            case AliasMoved() as event:
+                self._run(
+                    "INSERT INTO ledger_alias SELECT id,?,?,? FROM ledger_artifact WHERE name=?"
+                    " ON CONFLICT(artifact, alias) DO UPDATE SET number=excluded.number,"
+                    " revision=excluded.revision",
+                    event.alias, event.to, event.revision, event.name,
+                )  # fmt: skip
+            case RunStarted() as event:
+                self._run("INSERT OR IGNORE INTO ledger_run VALUES(?,'running')", event.run)
+                if event.intake is not None:
+                    key = f"intake of {event.run}"
+                    self._run("INSERT OR IGNORE INTO ledger_state VALUES(?,?)", key, event.intake)
+            case RunEnded() as event:
+                self._run(
+                    "INSERT INTO ledger_run VALUES(?,?)"
+                    " ON CONFLICT(id) DO UPDATE SET status=excluded.status",
+                    event.run, event.status,
+                )  # fmt: skip
+                self._run("DELETE FROM ledger_state WHERE key=?", f"intake of {event.run}")
+            case JobPinned() as event:
+                pins = canonical_json(dict(event.pins))
+                self._run("INSERT OR IGNORE INTO ledger_job VALUES(?,?)", event.job, pins)
+            case SucceededBy() as event:
+                self._run("INSERT INTO ledger_state VALUES('successor',?)", event.journal)
+            case Unknown(vital=True) as event:
+                self._run("INSERT OR IGNORE INTO ledger_state VALUES('unknown',?)", event.name)
+            case event if isinstance(getattr(event, "version", None), Location):
+                self._orphan(entry, event)
+            case event:
+                self._about_version(event)
+
+    def _published(self, entry: Entry, event: Published) -> None:
+        assert event.number is not None  # noqa: S101 - closed
+        self._run(
+            "INSERT INTO ledger_artifact(name,type,next,newest,newest_writer) VALUES(?,?,?,?,?)"
+            " ON CONFLICT(name) DO UPDATE SET next=excluded.next, newest=excluded.newest,"
+            " newest_writer=excluded.newest_writer"
+            if not event.late
+            else "INSERT INTO ledger_artifact(name,type,next,newest,newest_writer)"
+            " VALUES(?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET next=excluded.next",
+            event.name, event.type, event.number + 1, entry.occurred, entry.writer,
+        )  # fmt: skip
+        self._settle(event)
+        if event.key is not None:
+            self._run(
+                "INSERT OR IGNORE INTO ledger_once SELECT ?, id, ? FROM ledger_artifact"
+                " WHERE name=?",
+                event.key, event.number, event.name,
+            )  # fmt: skip
+
+    def _imported(self, entry: Entry, event: Imported) -> None:
+        self._run(
+            "INSERT INTO ledger_artifact(name,type,next,origin,newest,newest_writer)"
+            " VALUES(?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET next=max(next, excluded.next)",
+            event.name, event.type, event.number + 1, str(event.origin.get("system")),
+            event.created or entry.occurred, entry.writer,
+        )  # fmt: skip
+        self._settle(event)
+
+    def _settle(self, event: Published | Imported) -> None:
+        imported = isinstance(event, Imported)
+        self._run(
+            "INSERT OR IGNORE INTO ledger_version SELECT id,?,'live',?,?,?,?,?,NULL"
+            " FROM ledger_artifact WHERE name=?",
+            event.number, _place(event.location) if event.location.path else None, event.run,
+            event.fingerprint, event.digest,
+            canonical_json(dict(event.origin or {})) if imported else None, event.name,
+        )  # fmt: skip
+
+    def _orphan(self, entry: Entry, event: Any) -> None:  # noqa: ANN401 - any event about a version
+        payload = {key: value for key, value in event.payload().items() if key != "version"}
+        self._run(
+            "INSERT OR IGNORE INTO ledger_orphan VALUES(?,?,?,?,?)",
+            _place(event.version), entry.id, entry.occurred, event.kind, canonical_json(payload),
+        )  # fmt: skip
+
+    def _about_version(self, event: Event) -> None:
+        version = getattr(event, "version", None)
+        if not isinstance(version, VersionId):
+            return
+        match event:
+            case Replaced():
+                self._set("state='replaced'", version)
+            case Deleted():
+                self._set("state='deleted'", version)
+            case Missing():
+                self._set("state='missing'", version, "AND state='live'")
+            case Found():
+                self._set("state='live'", version, "AND state='missing'")
+            case Sealed():
+                self._set("digest=?", version, "", event.digest)
+            case Relocated():
+                self._set("place=?", version, "", _place(event.location))
+            case Held():
+                self._set("held=?", version, "", (event.reason or "held") if event.held else None)
+            case _:
+                pass
+
+    def _version(self, column: str, version: VersionId) -> Any:  # noqa: ANN401 - a row
+        return self._one(
+            f"SELECT v.{column} FROM ledger_version v JOIN ledger_artifact a ON a.id=v.artifact"  # noqa: S608
+            " WHERE a.name=? AND v.number=?",
+            *version,
+        )
+
+    def _set(self, what: str, version: VersionId, when: str = "", *values: object) -> None:
+        self._run(
+            f"UPDATE ledger_version SET {what} WHERE number=? {when}"  # noqa: S608
+            " AND artifact=(SELECT id FROM ledger_artifact WHERE name=?)",
+            *values, version.number, version.name,
+        )  # fmt: skip
+
+    def _one(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a row
+        return self._db.execute(statement, values).fetchone()
+
+    def _run(self, statement: str, *values: object) -> None:
+        self._db.execute(statement, values)
+
+
+def _place(location: Location) -> bytes:
+    """Return the key of a place: 16 bytes, whatever the path's length."""
+    return hashlib.sha256(location.key.encode("utf-8", "surrogateescape")).digest()[:16]

@@ -1,0 +1,263 @@
+"""Tables that follow from a journal, in a SQLite file of their own: never waited for, never trusted.
+
+A projection notes the number and hash of the last commit it took. It catches up whenever somebody
+asks, and is thrown away and rebuilt when that commit is not the journal's, when its file is
+damaged, or when its form is another. If another process holds its file and does not get on, this
+process goes on with a private copy in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from abc import abstractmethod
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from ..commits import GENESIS, Commit, Head
+from ..errors import StoreBusy
+from ..files import Files
+from ..process import PerProcess
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .base import Journal
+
+__all__ = ["Projection", "position"]
+
+_log = logging.getLogger(__name__)
+
+_POSITION = """
+CREATE TABLE IF NOT EXISTS position(
+    one INTEGER PRIMARY KEY CHECK(one=1), number INTEGER NOT NULL, hash TEXT NOT NULL,
+    recorded TEXT NOT NULL);
+"""
+_CHUNK = 5000  # commits per transaction while catching up
+_PATIENCE = 5.0  # seconds to wait for a process that does not get on
+
+
+class Projection(PerProcess):
+    """Follows one journal.
+
+    Args:
+        journal: what to follow.
+        name: name and form of the tables, e.g. ``index-1``; also names the file.
+        schema: DDL that can be run again.
+    """
+
+    def __init__(self, journal: Journal, name: str, schema: str) -> None:
+        self._journal, self._schema = journal, schema
+        self._path = None
+        if journal.cache is not None:
+            self._path = os.path.join(journal.cache, name + ".db")  # noqa: PTH118
+            self._gate = Gate(self._path + ".gate")
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._private = self._path is None
+        self._position = GENESIS
+
+    @abstractmethod
+    def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
+        """Apply one commit to the tables."""
+
+    @property
+    def path(self) -> str | None:
+        """The file, or None when it is kept in memory."""
+        return None if self._private else self._path
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection for some queries, at whatever commit the tables stand."""
+        self._own()
+        with self._lock:
+            yield self._connection()
+
+    @contextmanager
+    def writing(self, timeout: float = _PATIENCE) -> Iterator[sqlite3.Connection]:
+        """Hold the connection and, behind the gate, a transaction that is rolled back at the end.
+
+        Commit inside with ``settle``.
+        """
+        self._own()
+        with self._lock:
+            db = self._connection()  # opening passes the gate too
+            with self._passing(timeout):
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                finally:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+
+    def settle(self, db: sqlite3.Connection, head: Head) -> None:
+        """Commit the open transaction of ``writing`` as the state at ``head``."""
+        db.execute("UPDATE position SET number=?, hash=?, recorded=?", head)
+        db.execute("COMMIT")
+
+    def head(self) -> Head:
+        """Return the commit at which the tables stand."""
+        with self.reading() as db:
+            return position(db)
+
+    def catch_up(self, target: Head | None = None) -> Head:
+        """Take all commits up to the journal's head (or to ``target``), and return where it is."""
+        self._own()
+        target = self._journal.head() if target is None else target
+        with self._lock:
+            if self._position == target and self._db is not None:
+                return target
+            try:
+                return self._catch_up(target)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                    self.go_private(str(error))
+                    return self._catch_up(target)
+                _log.warning("%s is damaged (%s) and is rebuilt", self._path, error)
+                self._discard()
+                return self._catch_up(target)
+
+    def rebuild(self) -> Head:
+        """Throw the tables away and make them anew."""
+        self._own()
+        with self._lock:
+            self._discard()
+            return self.catch_up()
+
+    def go_private(self, why: str) -> None:
+        """Go on with a copy in memory, from here on and for this process alone."""
+        if self._private:
+            raise StoreBusy(f"{self._path} cannot even be kept in memory: {why}")
+        _log.warning("%s is not to be had (%s); going on with a copy in memory", self._path, why)
+        self._private = True
+        source, self._db = self._db, None
+        copy = self._connection()
+        if source is not None:
+            with suppress(sqlite3.Error):
+                source.backup(copy)
+            self._inherited.append({"db": source})  # closing it would meet the one who holds it
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._own()
+        with self._lock:
+            if self._db is not None:
+                with suppress(StoreBusy), self._passing(1.0):
+                    self._db.close()
+                self._db = None
+                self._position = GENESIS
+        if self._path is not None:
+            self._gate.close()
+
+    # ---------------------------------------------------------------- internal
+
+    @contextmanager
+    def _passing(self, timeout: float) -> Iterator[None]:
+        if self._private:
+            yield
+        else:
+            with self._gate.passing(timeout):
+                yield
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = self._open()
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        if self._private or self._path is None:
+            return self._prepare(":memory:")
+        try:
+            Files().make_folder(os.path.dirname(self._path))  # noqa: PTH120
+            with self._gate.passing(_PATIENCE):
+                return self._prepare(self._path)
+        except (OSError, sqlite3.OperationalError, StoreBusy) as error:
+            # a read-only place, a full disk or a process that stopped inside the gate
+            _log.info("%s is kept in memory: %s", self._path, error)
+            self._private = True
+            return self._prepare(":memory:")
+
+    def _prepare(self, path: str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")  # may lose the end, never its order
+            db.executescript("BEGIN IMMEDIATE;" + _POSITION + self._schema)
+            db.execute("INSERT OR IGNORE INTO position VALUES(1,?,?,?)", GENESIS)
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _catch_up(self, target: Head) -> Head:
+        while True:
+            db = self._connection()
+            here = position(db)
+            if self._reaches(here, target):
+                self._position = here
+                return here
+            try:
+                with self.writing() as db:
+                    self._take_some(db, target)
+            except StoreBusy as error:
+                if position(db).number == here.number:  # whoever holds it does not get on
+                    self.go_private(str(error))
+
+    def _reaches(self, here: Head, target: Head) -> bool:
+        """Tell whether tables that stand at ``here`` hold all of the journal up to ``target``."""
+        if here.number == target.number:
+            return here.hash == target.hash
+        return here.number > target.number and self._journal.head().number >= here.number
+
+    def _take_some(self, db: sqlite3.Connection, target: Head) -> None:
+        """Take the next commits, or begin again when what is here is of another history."""
+        last = position(db)
+        if last.number >= target.number and not self._reaches(last, target):
+            last = self._empty(db)
+        upto = min(target.number, last.number + _CHUNK)
+        for commit in self._journal.read(last.number, upto):
+            if commit.previous != last.hash:
+                last = self._empty(db)
+                break
+            self._take(db, commit)
+            last = commit.head
+        self.settle(db, last)
+
+    def _empty(self, db: sqlite3.Connection) -> Head:
+        _log.warning("%s belongs to another history and is rebuilt", self._path)
+        rows = db.execute(
+            "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
+            " AND name<>'position'"
+        ).fetchall()
+        for (table,) in rows:
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table names
+        return GENESIS
+
+    def _discard(self) -> None:
+        """Remove the file. Who still has it open goes on with what it has and reopens later."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._position = GENESIS
+        if not self._private and self._path is not None:
+            with suppress(StoreBusy), self._gate.passing(_PATIENCE):
+                for suffix in ("", "-wal", "-shm"):
+                    with suppress(OSError):
+                        os.unlink(self._path + suffix)  # noqa: PTH108
+
+
+def position(db: sqlite3.Connection) -> Head:
+    """Return the commit at which the tables of a projection stand."""
+    return Head(*db.execute("SELECT number, hash, recorded FROM position").fetchone())
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in str(error)

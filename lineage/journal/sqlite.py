@@ -1,0 +1,303 @@
+"""A journal in one SQLite file: one host, a local disk, no server.
+
+The commit point is a transaction (WAL, ``synchronous=FULL``) behind a ``Gate``. Beside the file
+lies ``<file>.d/`` with the gate, the intake and the projections. Checkpoints happen only behind
+the gate: inside a commit, or when the last connection closes (SQLite before 3.51.3 can lose data
+when a checkpoint meets another connection's commit: sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..clock import Clock, new_id
+from ..commits import GENESIS, Commit, Head
+from ..errors import (
+    LineageError,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreNotFoundError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnsuitable,
+)
+from ..files import Files, explain
+from ..filesystems import NETWORK, UNKNOWN, filesystem
+from ..intake import FolderIntakes
+from ..process import PerProcess
+from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .gate import Gate
+from .ledger import LEDGER_SCHEMA, Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["SQLiteJournal"]
+
+FORMAT = "1"
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS journal(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commits(
+    number INTEGER PRIMARY KEY, hash TEXT NOT NULL, recorded TEXT NOT NULL, text TEXT NOT NULL);
+{LEDGER_SCHEMA}
+"""
+_HEAD = "SELECT number, hash, recorded FROM commits ORDER BY number DESC LIMIT 1"
+_CLOSE_TIMEOUT = 1.0
+
+
+class SQLiteJournal(Journal, PerProcess):
+    """Opens or creates the journal at ``path``.
+
+    Args:
+        path: the database file.
+        create: make it when it is not there.
+        clock: for records of the intake.
+
+    Raises:
+        StoreNotFoundError: not there, and not to be created.
+        StoreUnsuitable: the place is on a network or unknown filesystem, where SQLite's locks
+            cannot be trusted.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, create: bool = True, clock: Clock | None = None
+    ) -> None:
+        self._path = os.path.abspath(path)  # noqa: PTH100
+        self.address = f"sqlite:///{self._path}"
+        self.cache = self._path + ".d"
+        kind, name = filesystem(self._path)
+        if kind in (NETWORK, UNKNOWN):
+            raise StoreUnsuitable(
+                f"{self._path} is on {name}, a {kind} filesystem where SQLite's locks do not "
+                f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"  # noqa: PTH122
+            )
+        self.intakes = FolderIntakes(os.path.join(self.cache, "intake"), clock=clock)  # noqa: PTH118
+        self._gate = Gate(os.path.join(self.cache, "gate"))  # noqa: PTH118
+        super().__init__()
+        if not os.path.exists(self._path):  # noqa: PTH110
+            if not create:
+                raise StoreNotFoundError(f"there is no store at {self._path}; check the path")
+            self._create()
+        self.read_only = not (
+            os.access(self._path, os.W_OK) and os.access(os.path.dirname(self._path), os.W_OK)  # noqa: PTH120
+        )
+        self.id = self._read_identity()
+
+    # -------------------------------------------------------------- life cycle
+
+    def _begin(self) -> None:
+        self._reading = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+
+    def _create(self) -> None:
+        try:
+            Files().make_folder(self.cache or "")
+            with self._gate.passing(GATE_TIMEOUT):
+                db = self._connect()
+                try:
+                    db.executescript("BEGIN IMMEDIATE;" + SCHEMA)
+                    values = [("id", new_id()), ("format", FORMAT)]
+                    db.executemany("INSERT OR IGNORE INTO journal VALUES(?,?)", values)
+                    db.execute("COMMIT")
+                finally:
+                    db.close()
+                Files().sync_folder(os.path.dirname(self._path))  # noqa: PTH120
+        except OSError as error:
+            raise explain(error, self._path) from error
+        except sqlite3.Error as error:
+            raise _explain(error, self._path) from error
+
+    def _read_identity(self) -> str:
+        with self._read() as db:
+            rows = dict(db.execute("SELECT key, value FROM journal"))
+        if rows.get("format") != FORMAT:
+            raise StoreTooNew(
+                f"{self._path} has journal format {rows.get('format')}; this release reads "
+                f"format {FORMAT}. Upgrade nemotron-lineage"
+            )
+        return str(rows["id"])
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+        # small pages: a commit touches several, and all of them are synced
+        db.execute("PRAGMA page_size=2048")
+        # first the waiting, then the mode: the switch to WAL itself can meet another writer
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        return db
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        address = "file:" + quote(self._path)
+        if not self.read_only:
+            # mode=ro also means that closing this connection never runs a checkpoint
+            return _probe(f"{address}?mode=ro")
+        wal = self._path + "-wal"
+        if not os.path.exists(wal) or os.path.getsize(wal) == 0:  # noqa: PTH110, PTH202
+            return _probe(f"{address}?mode=ro&immutable=1")
+        try:
+            return _probe(f"{address}?mode=ro")
+        except sqlite3.OperationalError:
+            # commits in the WAL, and no way to make its index here: read a copy of both
+            self._copy = tempfile.TemporaryDirectory(prefix="lineage-")
+            copy = os.path.join(self._copy.name, "copy.db")  # noqa: PTH118
+            shutil.copyfile(self._path, copy)
+            shutil.copyfile(wal, copy + "-wal")
+            return _probe("file:" + quote(copy))
+
+    def close(self) -> None:
+        """Close the connections, behind the gate: closing the last one runs a checkpoint."""
+        self._own()
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+            if self._copy is not None:
+                self._copy.cleanup()
+                self._copy = None
+        if self._writer is not None:
+            with suppress(StoreBusy), self._gate.passing(_CLOSE_TIMEOUT):
+                self._writer.close()
+            # if the gate is shut, the process's end closes it, without a checkpoint
+            self._inherited.append({"writer": self._writer})
+            self._writer = None
+        self._gate.close()
+
+    # ----------------------------------------------------------------- reading
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        self._own()
+        with self._reading:
+            try:
+                if self._reader is None:
+                    self._reader = self._connect_to_read()
+                yield self._reader
+            except sqlite3.Error as error:
+                raise _explain(error, self._path) from error
+
+    def head(self) -> Head:
+        """Return where the journal stands now."""
+        with self._read() as db:
+            row = db.execute(_HEAD).fetchone()
+        return Head(*row) if row else GENESIS
+
+    def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
+        """Yield (number, text) of commits; a page at a time, so that no reader holds the file."""
+        while after < upto:
+            with self._read() as db:
+                rows = db.execute(
+                    "SELECT number, text FROM commits WHERE number>? AND number<=?"
+                    " ORDER BY number LIMIT 1000",
+                    (after, upto),
+                ).fetchall()
+            if not rows or rows[0][0] != after + 1:
+                message = f"commit {after + 1} is not there. Try: lineage fsck"
+                raise StoreDamaged(message, commit=after + 1)
+            for expected, (number, text) in enumerate(rows, after + 1):
+                if number != expected:
+                    message = f"commit {expected} is not there. Try: lineage fsck"
+                    raise StoreDamaged(message, commit=expected)
+                yield number, text
+            after = rows[-1][0]
+
+    # ----------------------------------------------------------------- writing
+
+    @contextmanager
+    def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:
+        """Take a turn to write."""
+        self._own()
+        if self.read_only:
+            raise StoreReadOnly(f"{self._path} is read-only here; ask its owner for write access")
+        try:
+            with self._gate.passing(timeout):
+                if self._writer is None:
+                    self._writer = self._connect()
+                db = self._writer
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield _SQLiteTurn(db, self._path)
+                finally:
+                    if self._pid == os.getpid() and db.in_transaction:
+                        db.execute("ROLLBACK")
+        except OSError as error:
+            if isinstance(error, LineageError):
+                raise
+            raise explain(error, self._path) from error
+        except sqlite3.Error as error:
+            raise _explain(error, self._path) from error
+
+    @contextmanager
+    def peek(self) -> Iterator[Ledger]:
+        """Look at the ledger without a turn."""
+        with self._read() as db:
+            yield Ledger(db)
+
+    def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
+        """Blank one payload of a commit, on the disk too."""
+        with self.turn():
+            db = self._writer
+            assert db is not None  # noqa: S101 - the turn opened it
+            db.execute("PRAGMA secure_delete=ON")
+            (text,) = db.execute("SELECT text FROM commits WHERE number=?", (number,)).fetchone()
+            blanked = Commit.read(text, number=number).blank(event, kept)
+            db.execute("UPDATE commits SET text=? WHERE number=?", (blanked.text, number))
+            db.execute("COMMIT")
+            # the old page also stands in the write-ahead log
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.intakes.blank(event)
+
+
+class _SQLiteTurn(Turn):
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        self._db, self._path = db, path
+        row = db.execute(_HEAD).fetchone()
+        self.head = Head(*row) if row else GENESIS
+        self.ledger = Ledger(db)
+
+    def append(self, commit: Commit) -> None:
+        if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
+            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
+        row = (commit.number, commit.hash, commit.recorded, commit.text)
+        self._db.execute("INSERT INTO commits VALUES(?,?,?,?)", row)
+        self._db.execute("COMMIT")
+
+
+def _probe(address: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=5
+    )
+    try:
+        db.execute("SELECT 1 FROM journal")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _explain(error: sqlite3.Error, path: str) -> StoreError:
+    """Say in one sentence what SQLite's error means for the store."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"no space left to write {path}; nothing was written, free some")
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreReadOnly(f"{path} is read-only here; ask its owner for write access")
+    if code == sqlite3.SQLITE_BUSY:
+        return StoreBusy(f"{path} is locked by another program; close it and try again")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(f"{path} is damaged or no lineage store ({error}). Try: lineage fsck")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreNotFoundError(f"{path} cannot be opened; check the path and its permissions")
+    if "no such table" in str(error):
+        return StoreDamaged(f"{path} is a SQLite file but no lineage store; choose another path")
+    return StoreError(f"{path}: {error}")

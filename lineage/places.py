@@ -1,0 +1,55 @@
+"""Where a path lies and who sees it, as a value."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from .filesystems import NETWORK, UNKNOWN, filesystem
+from .model import Location
+
+__all__ = ["Places"]
+
+
+class Places:
+    """Describes paths as this host sees them; remembers what kind each device is."""
+
+    def __init__(self) -> None:
+        self._host = socket.gethostname()
+        self._shared: dict[int, bool] = {}
+
+    def locate(self, path: str | os.PathLike[str], *, external: bool = False) -> Location:
+        """Describe where a path or an address lies, links resolved.
+
+        A path of a local filesystem is bound to this host: another host's ``/tmp/out`` is another
+        place. An external path is taken as it is, for whoever sees it.
+        """
+        text = os.fspath(path)
+        if "://" in text:
+            return Location(text, None, external=True)
+        if external:
+            return Location(os.path.abspath(text), None, external=True)  # noqa: PTH100
+        real = os.path.realpath(text)
+        return Location(real, None if self._is_shared(real) else self._host)
+
+    def is_there(self, location: Location) -> bool | None:
+        """Tell whether there is something at a place; None when this host cannot know."""
+        if location.is_address or location.host not in (None, self._host):
+            return None
+        try:
+            os.stat(location.path)  # noqa: PTH116
+        except FileNotFoundError:
+            # a parent that cannot be read proves nothing, nor does an unmounted filesystem
+            return None if not os.path.isdir(os.path.dirname(location.path)) else False  # noqa: PTH112, PTH120
+        except OSError:
+            return None
+        return True
+
+    def _is_shared(self, path: str) -> bool:
+        try:
+            device = os.stat(path).st_dev  # noqa: PTH116
+        except OSError:
+            return filesystem(path)[0] in (NETWORK, UNKNOWN)
+        if device not in self._shared:
+            self._shared[device] = filesystem(path)[0] in (NETWORK, UNKNOWN)
+        return self._shared[device]

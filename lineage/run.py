@@ -1,0 +1,368 @@
+"""One attempt of a job, as its scripts see it: it uses, publishes and records."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from . import grammar
+from .clock import read_time
+from .digests import digest as digest_of
+from .digests import fingerprint
+from .errors import LineageError, PathNotFoundError, PublishRefused
+from .events import Deleted, Described, Published, RunEnded, RunStarted, Used
+from .launch import Launch, Process, code_version, python, user
+from .metadata import plain, plain_lenient
+from .model import Input, Location, Role, RunStatus, Source, State, Version
+from .source import SourceURI
+from .uri import ArtifactURI
+
+if TYPE_CHECKING:
+    from .intake import Writer
+    from .registry import Lineage
+
+__all__ = ["Run", "UseReference"]
+
+_log = logging.getLogger(__name__)
+
+UseReference = str | os.PathLike[str] | ArtifactURI | SourceURI | Version | Source
+_ERROR_LENGTH = 2000  # characters of an exception's text
+_ARGUMENT_LENGTH = 1000  # characters of one word of the command line
+
+
+class Run:
+    """A run of a store; make it with ``Lineage.run``, best in a ``with`` block.
+
+    Leaving the block ends it: ok, failed (with the exception, secrets removed) or aborted. When
+    nothing ends it, it is shown as lost once its process is known to be gone.
+
+    Attributes:
+        id: the same on all ranks of one launch.
+        name: what it was called.
+        job: id of the job that the launcher started, or None.
+        job_type: what kind of work it is, e.g. ``training``.
+    """
+
+    def __init__(  # noqa: PLR0913 - the facts of one run
+        self,
+        store: Lineage,
+        name: str,
+        *,
+        launch: Launch,
+        occasion: int = 0,
+        job_type: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+        intake: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._store = store
+        self.id = launch.run_id(name, occasion)
+        self.name, self.job, self.job_type = name, launch.job, job_type
+        self._intake = None if intake is None else os.path.join(os.path.abspath(intake), ".lineage")  # noqa: PTH100, PTH118
+        self._writer: Writer | None = None
+        self._is_open = True
+        process = Process.current()
+        redactor = store.redactor
+        settings, _ = plain_lenient(config, other=repr)
+        detail = {
+            "folder": os.getcwd(),  # noqa: PTH109
+            "git": code_version(),
+            "launcher": dict(launch.ids),
+            "process": {"pid": process.pid, "boot": process.boot, "started": process.started},
+            "python": python(),
+        }
+        argv = [word[:_ARGUMENT_LENGTH] for word in redactor.argv(sys.orig_argv)]
+        store.commit(
+            RunStarted(
+                run=self.id, name=name, job=self.job, job_type=job_type, parent=parent,
+                config=redactor.value(settings), host=process.host, user=user(), argv=tuple(argv),
+                detail=detail, intake=self._intake,
+            )
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------- using
+
+    def use(  # noqa: PLR0913 - the facts of one edge
+        self,
+        reference: UseReference,
+        role: str = Role.DATA,
+        *,
+        weight: float | None = None,
+        split: str | None = None,
+        tokens: int | None = None,
+        revision: str | None = None,
+        digest: str | None = None,
+        size: int | None = None,
+    ) -> Version | Source:
+        """Say that this run uses something; all that it publishes from now on descends from it.
+
+        Args:
+            reference: ``art://name:alias`` or ``name:v7``; an outside source such as
+                ``hf://org/name@revision`` or ``s3://...``; a path (``Path``, or text that begins
+                with ``/`` or ``./``), which means the version that lies there, if any does.
+            role: what for: data, init, resume, tokenizer, teacher, reward, reference, merge, eval.
+            weight: its share in a data blend, any positive number.
+            split: e.g. ``train``.
+            tokens: how many tokens of it are used.
+            revision: of a source, when its address does not say.
+            digest: of a source, ``blake3:`` or ``sha256:``.
+            size: bytes of a source.
+
+        Returns:
+            The version, pinned (``.uri``, ``.path``, ``.metadata``), or the source.
+
+        Raises:
+            URIError: it is no reference.
+            ArtifactNotFoundError: there is no such version.
+            ArtifactGone: it was deleted or replaced.
+        """
+        found, used = self._input(reference, role)
+        used = replace(
+            used, weight=weight, split=split, tokens=tokens, digest=digest, size=size,
+            revision=revision or used.revision,
+        )  # fmt: skip
+        asked = self._store.redactor.text(_text(reference))
+        self._commit(Used(run=self.id, input=used, asked=asked))
+        return found
+
+    def _input(self, reference: UseReference, role: str) -> tuple[Version | Source, Input]:
+        if not role or not isinstance(role, str):
+            raise PublishRefused(f"the role of a use is a word such as 'data', not {role!r}")
+        found = self._store.refer(reference)
+        if isinstance(found, Version):
+            return found, Input(target=found.id, role=role)
+        address = SourceURI(found.uri.uri)
+        return found, Input(target=address, role=role, revision=found.uri.revision)
+
+    # -------------------------------------------------------------- publishing
+
+    def publish(  # noqa: PLR0913 - the facts of one version
+        self,
+        name: str,
+        *,
+        path: str | os.PathLike[str],
+        type: str,  # noqa: A002 - the field's word
+        metadata: Mapping[str, Any] | None = None,
+        inputs: Iterable[UseReference | Input] | None = None,
+        aliases: Iterable[str] = (),
+        idempotency_key: str | None = None,
+        digest: Literal["later", "now"] = "later",
+        external: bool = False,
+    ) -> Version:
+        """Publish what lies at a path as a new version, durably, and return it with its number.
+
+        Nothing is copied and no big file is read. The same content published again by this run is
+        the same version; other content under the same path is a new version, and the old one is
+        marked replaced.
+
+        Args:
+            name: the artifact, e.g. ``sft-model`` or ``nano3/sft/data?sample=100``.
+            path: a file or folder, or an address such as ``s3://bucket/key``.
+            type: ``model``, ``dataset``, ``tokenizer``, ...; fixed by the first version.
+            metadata: JSON values, numpy or torch scalars, Path, datetime, Enum; at most 1 MiB.
+            inputs: exactly what it was made from; None means what this run used so far.
+            aliases: names to move to this version.
+            idempotency_key: a publish with a key that was used before gives that version again.
+            digest: ``now`` reads all bytes before returning.
+            external: the path is seen by another host only; it is not looked at.
+
+        Raises:
+            PathNotFoundError: there is nothing at the path.
+            MetadataError: metadata that JSON cannot hold, with the key.
+            PublishRefused: a name, alias or type that cannot be.
+            StoreBusy: it is safe in the intake and gets its number later.
+        """
+        self._check_open()
+        values = self._store.redactor.value(plain(metadata))
+        draft = self._draft(name, path, type, values, inputs, aliases, external=external)
+        if digest == "now":
+            draft = replace(draft, digest=self._digest(draft.location))
+        elif digest != "later":
+            raise PublishRefused(f"digest is 'later' or 'now', not {digest!r}")
+        draft = replace(draft, key=idempotency_key)
+        outcome = self._store.commit(draft)
+        assert outcome.version is not None  # noqa: S101 - a publish always comes to a version
+        for entry in outcome.entries:
+            event = entry.event
+            if isinstance(event, Published) and outcome.head is not None:
+                return Version(
+                    uri=outcome.version.uri, type=type, location=event.location,
+                    metadata=event.metadata, aliases=tuple(sorted(set(event.aliases))),
+                    digest=event.digest, fingerprint=event.fingerprint, state=State.LIVE,
+                    run=self.id, occurred=read_time(entry.occurred),
+                    recorded=read_time(outcome.head.recorded), commit=outcome.head.number,
+                )  # fmt: skip
+        return self._store.resolve(outcome.version.uri)
+
+    def _draft(  # noqa: PLR0913
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        kind: str,
+        metadata: Mapping[str, Any],
+        inputs: Iterable[UseReference | Input] | None,
+        aliases: Iterable[str],
+        *,
+        external: bool,
+    ) -> Published:
+        identity = _identity(name)
+        aliases = tuple(aliases)
+        for alias in aliases:
+            fault = grammar.alias_fault(alias)
+            if fault is not None:
+                raise PublishRefused(f"{alias!r} cannot be an alias of art://{identity}: {fault}")
+        if not kind or not isinstance(kind, str):
+            raise PublishRefused(f"the type of art://{identity} is a word such as 'model'")
+        location = self._store.locate(path, external=external)
+        look = not location.external
+        if look and not os.path.exists(location.path):  # noqa: PTH110
+            raise PathNotFoundError(location.path)
+        return Published(
+            name=identity, type=kind, run=self.id, location=location, metadata=metadata,
+            fingerprint=fingerprint(location.path) if look else None, aliases=aliases,
+            inputs=None if inputs is None else tuple(self._inputs(inputs)),
+        )  # fmt: skip
+
+    def _inputs(self, inputs: Iterable[UseReference | Input]) -> Iterable[Input]:
+        if isinstance(inputs, (str, os.PathLike)):
+            raise PublishRefused(f"inputs is a list of references, not the text {inputs!r}")
+        for item in inputs:
+            yield item if isinstance(item, Input) else self._input(item, Role.DATA)[1]
+
+    def _digest(self, location: Location) -> str:
+        if location.external:
+            raise PublishRefused(f"{location.path} is external: its digest cannot be taken here")
+        return digest_of(location.path).text
+
+    # --------------------------------------------------------------- the hooks
+
+    def record(  # noqa: PLR0913 - the facts of one version
+        self,
+        name: str,
+        *,
+        path: str | os.PathLike[str],
+        type: str,  # noqa: A002 - the field's word
+        metadata: Mapping[str, Any] | None = None,
+        inputs: Iterable[Input] | None = None,
+        aliases: Iterable[str] = (),
+        external: bool = False,
+    ) -> str:
+        """Record a version from inside a training loop: one durable append, and an id at once.
+
+        The number follows when the record is combined, by ``Lineage.combine``, ``lineage where``
+        or simply the next reader. It takes no lock and opens no database. NaN and infinity become
+        null and their keys are listed: a diverged run must still be recorded.
+
+        Returns:
+            The id of the record.
+
+        Raises:
+            PathNotFoundError, MetadataError, PublishRefused: as for ``publish``.
+            StoreFull, StoreReadOnly: it could not be written.
+        """
+        self._check_open()
+        values, non_finite = plain_lenient(metadata)
+        values = self._store.redactor.value(values)
+        draft = self._draft(name, path, type, values, inputs, aliases, external=external)
+        return self._append(replace(draft, non_finite=non_finite))
+
+    def record_use(self, path: str | os.PathLike[str], role: str = Role.DATA) -> str:
+        """Record a use from inside a training loop, by the path alone: one durable append.
+
+        The version that lies there is found when the record is combined.
+        """
+        self._check_open()
+        target = self._store.locate(path)
+        return self._append(Used(run=self.id, input=Input(target=target, role=role)))
+
+    def record_deleted(self, path: str | os.PathLike[str], reason: str | None = None) -> str:
+        """Record that what lay at a path was seen deleted: one durable append."""
+        self._check_open()
+        where = self._store.locate(path)
+        return self._append(Deleted(version=where, run=self.id, reason=reason, seen=True))
+
+    def record_described(
+        self, path: str | os.PathLike[str], metadata: Mapping[str, Any]
+    ) -> str:
+        """Record more metadata of what lies at a path: one durable append."""
+        self._check_open()
+        values, non_finite = plain_lenient(metadata)
+        event = Described(
+            version=self._store.locate(path), run=self.id, non_finite=non_finite,
+            metadata=self._store.redactor.value(values),
+        )  # fmt: skip
+        return self._append(event)
+
+    def _append(self, event: Published | Used | Deleted | Described) -> str:
+        if self._writer is None:
+            self._writer = self._store.intake_writer(self._intake, run=self.id)
+        return self._writer.append(event)
+
+    # -------------------------------------------------------------- life cycle
+
+    def end(self, status: RunStatus | str = RunStatus.OK, *, error: str | None = None) -> None:
+        """End the run: ok, failed or aborted. Of several ranks the worst end counts."""
+        if not self._is_open:
+            return
+        if status not in (RunStatus.OK, RunStatus.FAILED, RunStatus.ABORTED):
+            raise PublishRefused(f"a run ends ok, failed or aborted, not {status!r}")
+        shown = None if error is None else self._store.redactor.text(error)[:_ERROR_LENGTH]
+        self._commit(RunEnded(run=self.id, status=str(status), error=shown))
+        self._is_open = False
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> Self:
+        """Return the run itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the run as the block ended."""
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.end()
+            return
+        aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
+        status = RunStatus.ABORTED if aborted else RunStatus.FAILED
+        try:
+            self.end(status, error=f"{type(error).__name__}: {error}")
+        except (LineageError, OSError):
+            # the error of the block itself is the one to see
+            _log.exception("the end of run %s could not be recorded", self.id)
+
+    def _commit(self, event: Used | RunEnded) -> None:
+        self._check_open()
+        self._store.commit(event)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise PublishRefused(f"run {self.name!r} has ended; open another one to go on")
+
+
+def _text(reference: UseReference) -> str:
+    """Return what was asked for, as text."""
+    if isinstance(reference, (str, os.PathLike)):
+        return os.fspath(reference)
+    return str(reference.uri if isinstance(reference, (Version, Source)) else reference)
+
+
+def _identity(name: str) -> str:
+    """Return the identity that a name to publish under means: no selector, digest or path."""
+    uri = ArtifactURI.parse(name)
+    if uri.identity != name.removeprefix(grammar.SCHEME) and (
+        uri.version is not None or uri.alias or uri.digest or uri.path or name.endswith(":latest")
+    ):
+        raise PublishRefused(
+            f"{name!r} names more than an artifact; publish as {uri.identity!r}, "
+            "its number is given by the store and aliases by aliases=[...]"
+        )
+    return uri.identity

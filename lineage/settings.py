@@ -1,0 +1,104 @@
+"""Which store is meant: the argument, ``LINEAGE_STORE``, env.toml, or the default."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import StoreError, StoreUnsuitable
+from .filesystems import FLEETING, NETWORK, UNKNOWN, filesystem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, without its import: ``lineage resolve`` stands on this module
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["choose_store", "find_settings", "read_settings"]
+
+# (address, where it comes from in words, what the user should know about that place or None)
+StoreChoice = tuple[str, str, str | None]
+
+
+def choose_store(
+    argument: str | os.PathLike[str] | None,
+    environ: Mapping[str, str] = os.environ,
+    folder: str | os.PathLike[str] = ".",
+) -> StoreChoice:
+    """Say which store is meant: (address, why this one, warning or None).
+
+    Args:
+        argument: what the caller named, or None.
+        environ: for ``LINEAGE_STORE``, ``NEMOTRON_ENV_FILE``, ``XDG_DATA_HOME``, ``HOME``.
+        folder: where the search for env.toml begins.
+    """
+    if argument is not None:
+        return os.fspath(argument), "named by the caller", None
+    if environ.get("LINEAGE_STORE"):
+        return environ["LINEAGE_STORE"], "LINEAGE_STORE", None
+    path = find_settings(environ, folder)
+    if path is not None:
+        store = read_settings(path).get("artifacts", {}).get("store")
+        if store is not None:
+            if not isinstance(store, str) or not store:
+                raise StoreUnsuitable(
+                    f"{path}: [artifacts] store must be an address or a path, not {store!r}"
+                )
+            if "://" not in store and store != "memory:":
+                store = os.path.join(os.path.dirname(path), os.path.expanduser(store))  # noqa: PTH111, PTH118, PTH120
+            return store, f"[artifacts] store of {path}", None
+    return _default(environ)
+
+
+def find_settings(environ: Mapping[str, str], folder: str | os.PathLike[str]) -> str | None:
+    """Find env.toml: ``NEMOTRON_ENV_FILE``, else upwards, not beyond a pyproject.toml.
+
+    Raises:
+        StoreError: NEMOTRON_ENV_FILE names a file that is not there.
+    """
+    named = environ.get("NEMOTRON_ENV_FILE")
+    if named:
+        if not os.path.isfile(named):  # noqa: PTH113
+            raise StoreError(f"NEMOTRON_ENV_FILE names {named}, which is not there; correct it")
+        return os.path.abspath(named)  # noqa: PTH100
+    here = os.path.abspath(folder)  # noqa: PTH100
+    while True:
+        path = os.path.join(here, "env.toml")  # noqa: PTH118
+        if os.path.isfile(path):  # noqa: PTH113
+            return path
+        parent = os.path.dirname(here)  # noqa: PTH120
+        if parent == here or os.path.isfile(os.path.join(here, "pyproject.toml")):  # noqa: PTH113, PTH118
+            return None
+        here = parent
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        StoreError: it cannot be read; the parser's line and column are in the message.
+    """
+    import tomllib  # noqa: PLC0415 - only where there is an env.toml
+
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def _default(environ: Mapping[str, str]) -> StoreChoice:
+    home = environ.get("XDG_DATA_HOME") or os.path.join(  # noqa: PTH118
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"  # noqa: PTH111
+    )
+    base = os.path.join(home, "nemotron-lineage")  # noqa: PTH118
+    kind, name = filesystem(base)
+    if kind in (NETWORK, UNKNOWN):
+        path = os.path.join(base, "journal")  # noqa: PTH118
+        return path, f"the default: a folder, since {home} is on {name}", None
+    path = os.path.join(base, "lineage.db")  # noqa: PTH118
+    warning = None
+    if kind is FLEETING:
+        warning = (
+            f"the store {path} is on {name}, which is thrown away with this container; set "
+            "LINEAGE_STORE to a folder that stays"
+        )
+    return path, "the default: one file on this host", warning
