@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
     from .registry import Lineage as Lineage
-    from .registry import open_store as open  # noqa: A004
+    from .registry import open_store as open  # noqa: A004, F401 - the name is the API
     from .run import Run as Run
     from .source import SourceURI as SourceURI
     from .uri import ArtifactURI as ArtifactURI

@@ -174,7 +174,7 @@ class RunStarted(Event):
     intake: str | None = None
 
     def skeleton(self) -> dict[str, Any]:
-        return {"run": self.run, "name": self.name}
+        return {"run": self.run, "name": self.name, "job": self.job, "job_type": self.job_type}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +237,10 @@ class Published(Event):
         return VersionId(self.name, self.number)
 
     def skeleton(self) -> dict[str, Any]:
-        kept = {"name": self.name, "type": self.type, "number": self.number, "run": self.run}
+        kept = {
+            "name": self.name, "type": self.type, "number": self.number, "run": self.run,
+            "digest": self.digest, "key": self.key,
+        }  # fmt: skip
         inputs = None if self.inputs is None else [
             _plain(Input(target=i.target, role=i.role)) for i in self.inputs
         ]  # fmt: skip

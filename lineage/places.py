@@ -15,7 +15,7 @@ class Places:
     """Describes paths as this host sees them; remembers what kind each device is."""
 
     def __init__(self) -> None:
-        self._host = socket.gethostname()
+        self.host = socket.gethostname()
         self._shared: dict[int, bool] = {}
 
     def locate(self, path: str | os.PathLike[str], *, external: bool = False) -> Location:
@@ -30,11 +30,11 @@ class Places:
         if external:
             return Location(os.path.abspath(text), None, external=True)  # noqa: PTH100
         real = os.path.realpath(text)
-        return Location(real, None if self._is_shared(real) else self._host)
+        return Location(real, None if self._is_shared(real) else self.host)
 
     def is_there(self, location: Location) -> bool | None:
         """Tell whether there is something at a place; None when this host cannot know."""
-        if location.is_address or location.host not in (None, self._host):
+        if location.is_address or location.host not in (None, self.host):
             return None
         try:
             os.stat(location.path)  # noqa: PTH116

@@ -121,7 +121,7 @@ class Run:
             ArtifactNotFoundError: there is no such version.
             ArtifactGone: it was deleted or replaced.
         """
-        found, used = self._input(reference, role)
+        found, used = self._refer(reference, role)
         used = replace(
             used, weight=weight, split=split, tokens=tokens, digest=digest, size=size,
             revision=revision or used.revision,
@@ -130,7 +130,17 @@ class Run:
         self._commit(Used(run=self.id, input=used, asked=asked))
         return found
 
-    def _input(self, reference: UseReference, role: str) -> tuple[Version | Source, Input]:
+    def input(self, reference: UseReference, role: str = Role.DATA, **facts: Any) -> Input:  # noqa: ANN401
+        """Return an input for ``publish(inputs=[...])``, without recording a use.
+
+        Args:
+            reference: as for ``use``.
+            role: as for ``use``.
+            facts: weight, split, tokens, revision, digest, size.
+        """
+        return replace(self._refer(reference, role)[1], **facts)
+
+    def _refer(self, reference: UseReference, role: str) -> tuple[Version | Source, Input]:
         if not role or not isinstance(role, str):
             raise PublishRefused(f"the role of a use is a word such as 'data', not {role!r}")
         found = self._store.refer(reference)
@@ -232,7 +242,7 @@ class Run:
         if isinstance(inputs, (str, os.PathLike)):
             raise PublishRefused(f"inputs is a list of references, not the text {inputs!r}")
         for item in inputs:
-            yield item if isinstance(item, Input) else self._input(item, Role.DATA)[1]
+            yield item if isinstance(item, Input) else self.input(item)
 
     def _digest(self, location: Location) -> str:
         if location.external:

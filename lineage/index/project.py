@@ -41,8 +41,8 @@ _FINAL = "('deleted', 'replaced')"
 class Index(Projection):
     """The query tables of one journal."""
 
-    def __init__(self, journal: Journal) -> None:
-        super().__init__(journal, NAME, SCHEMA)
+    def __init__(self, journal: Journal, *, private: bool = False) -> None:
+        super().__init__(journal, NAME, SCHEMA, private=private)
 
     def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
         taker = _Taker(db, commit)

@@ -61,6 +61,7 @@ class Journal(ABC):
        its parent holds.
 
     Attributes:
+        kind: what it is kept in, e.g. ``sqlite``.
         id: made once, when the journal was created; every commit carries it.
         address: what opens this journal again.
         intakes: where records wait that no commit has taken.
@@ -69,6 +70,7 @@ class Journal(ABC):
             into the intake first, where whoever commits next takes it along.
     """
 
+    kind: str
     id: str
     address: str
     intakes: Intakes
@@ -103,6 +105,10 @@ class Journal(ABC):
     @abstractmethod
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
         """Blank one payload of a commit for good, leaving ``kept`` in its place."""
+
+    @abstractmethod
+    def relearn(self) -> None:
+        """Throw the ledger away and make it anew from the commits."""
 
     @abstractmethod
     def close(self) -> None:

@@ -67,6 +67,7 @@ class DirectoryJournal(Journal):
         StoreUnsuitable: a folder with other things in it, or a filesystem without hard links.
     """
 
+    kind = "directory"
     slow = True
 
     def __init__(
@@ -257,6 +258,11 @@ class DirectoryJournal(Journal):
         )
         self._files.put_over(path, blanked.text.encode("ascii") + b"\n")
         self.intakes.blank(event)
+
+
+    def relearn(self) -> None:
+        """Make the ledger anew."""
+        self._ledger.rebuild()
 
 
 class _LedgerCache(Projection):

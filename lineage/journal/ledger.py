@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..commits import Entry, Mark
@@ -220,6 +221,13 @@ class Ledger:
         for entry in commit.entries:
             self.apply(entry)
         self.advance(commit)
+
+    def relearn(self, commits: Iterable[Commit]) -> None:
+        """Forget everything and apply commits from the first on."""
+        for table in LEDGER_TABLES:
+            self._run(f"DELETE FROM ledger_{table}")  # noqa: S608 - our own names
+        for commit in commits:
+            self.take(commit)
 
     def advance(self, commit: Commit) -> None:
         """Note how far each writer's records were taken by a commit, and to what they came."""

@@ -23,6 +23,7 @@ __all__ = ["MemoryJournal"]
 class MemoryJournal(Journal):
     """Lives and dies with its process; for tests and for trying things out."""
 
+    kind = "memory"
     address = "memory:"
     cache = None
 
@@ -69,6 +70,11 @@ class MemoryJournal(Journal):
         with self._lock:
             self._commits[number - 1] = self._commits[number - 1].blank(event, kept)
         self.intakes.blank(event)
+
+    def relearn(self) -> None:
+        """Make the ledger anew."""
+        with self._lock:
+            Ledger(self._db).relearn(self._commits)
 
     def close(self) -> None:
         """Nothing to give back: the journal is this object."""

@@ -47,12 +47,15 @@ class Projection(PerProcess):
         journal: what to follow.
         name: name and form of the tables, e.g. ``index-1``; also names the file.
         schema: DDL that can be run again.
+        private: keep it in memory.
     """
 
-    def __init__(self, journal: Journal, name: str, schema: str) -> None:
+    def __init__(
+        self, journal: Journal, name: str, schema: str, *, private: bool = False
+    ) -> None:
         self._journal, self._schema = journal, schema
         self._path = None
-        if journal.cache is not None:
+        if journal.cache is not None and not private:
             self._path = os.path.join(journal.cache, name + ".db")  # noqa: PTH118
             self._gate = Gate(self._path + ".gate")
         super().__init__()

@@ -68,6 +68,8 @@ class SQLiteJournal(Journal, PerProcess):
             cannot be trusted.
     """
 
+    kind = "sqlite"
+
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool = True, clock: Clock | None = None
     ) -> None:
@@ -256,6 +258,14 @@ class SQLiteJournal(Journal, PerProcess):
             # the old page also stands in the write-ahead log
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.intakes.blank(event)
+
+
+    def relearn(self) -> None:
+        """Make the ledger anew."""
+        with self.turn() as turn:
+            turn.ledger.relearn(self.read())
+            assert self._writer is not None  # noqa: S101 - the turn opened it
+            self._writer.execute("COMMIT")
 
 
 class _SQLiteTurn(Turn):

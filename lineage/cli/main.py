@@ -1,0 +1,22 @@
+"""Entry of the command line: ``resolve`` is answered before any parser is imported."""
+
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status (see ``exits.py``)."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["resolve"]:
+        from .fast import resolve  # noqa: PLC0415
+
+        found = resolve(words[1:])
+        if found is not None:
+            print(found)  # noqa: T201 - this is what the command is for
+            return 0
+    from .commands import run  # noqa: PLC0415
+
+    return run(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Shows values: as JSON for programs, as aligned lines for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from ..clock import write_time
+from ..graph import Node
+from ..model import Input, Source, Version, VersionId
+from ..source import SourceURI
+from ..uri import ArtifactURI
+
+__all__ = ["brief", "plain", "say", "show_json", "table", "when"]
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value in, JSON out
+    """Bring a value down to JSON."""
+    if isinstance(value, Node):
+        return {"uri": value.uri, "kind": value.kind, "type": value.type, "state": value.state}
+    if isinstance(value, (ArtifactURI, SourceURI, VersionId)):
+        return str(value)
+    if isinstance(value, Source):
+        return str(value.uri)
+    if isinstance(value, datetime):
+        return write_time(value)
+    if isinstance(value, Version):
+        return {"uri": str(value.uri), "name": value.name, "number": value.number, **_fields(value)}
+    if isinstance(value, Input):
+        return {key: item for key, item in _fields(value).items() if item is not None}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields(value)
+    if hasattr(value, "_asdict"):
+        return {key: plain(item) for key, item in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    return {spec.name: plain(getattr(value, spec.name)) for spec in fields(value)}
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON."""
+    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer."""
+    sys.stdout.write(text + "\n")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns; nothing is cut off, so that it can be searched and copied."""
+    cells = [list(headings), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(headings))]
+    for row in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def when(moment: datetime | None) -> str:
+    """Show a time to the second, in UTC."""
+    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def brief(metadata: Mapping[str, Any], limit: int = 4) -> str:
+    """Show the first few entries of metadata in a line."""
+    shown = [f"{key}={_short(value)}" for key, value in list(metadata.items())[:limit]]
+    return " ".join(shown) + (" ..." if len(metadata) > limit else "")
+
+
+def _short(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else text[:21] + "..."  # noqa: PLR2004 - one column

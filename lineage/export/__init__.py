@@ -1,0 +1,1 @@
+"""Lineage in other forms: pictures and texts that others read."""

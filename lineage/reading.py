@@ -1,0 +1,378 @@
+"""What a store can be asked: the reading half of its face."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .clock import Clock, SystemClock, read_time, write_time
+from .combine import Combiner
+from .errors import (
+    ArtifactGone,
+    ArtifactNotFoundError,
+    ArtifactVersionNotFoundError,
+    Conflict,
+    PathNotFoundError,
+    StoreClosed,
+)
+from .graph import LineageGraph, Reference
+from .index import queries
+from .index.project import Index
+from .launch import Process, user
+from .model import Fact, RunStatus, Source, State, Version
+from .places import Places
+from .redact import Redactor
+from .source import SourceURI
+from .uri import ArtifactURI
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from .journal.base import Journal
+    from .model import AliasMove, Artifact, Input, Location, RunInfo
+    from .run import UseReference
+
+__all__ = ["Moment", "Reader"]
+
+Moment = int | str | datetime  # a commit number or a time; ISO 8601 as text
+
+
+class Reader:
+    """An open store, as far as it can be asked. ``Lineage`` adds runs and writing.
+
+    Safe to use from several threads, and in forked children.
+
+    Args:
+        journal: what it is kept in.
+        clock: tells when something occurred.
+        environ: for the launcher's variables, and for secrets that must not get into records.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.journal = journal
+        self.redactor = Redactor(environ)
+        self._environ = environ
+        self._places = Places()
+        about = {"host": self._places.host, "user": user()}
+        self._combiner = Combiner(journal, about, clock=clock or SystemClock())
+        self._index = Index(journal)
+        self._is_open = True
+
+    # --------------------------------------------------------------- resolving
+
+    def resolve(self, reference: str | ArtifactURI | Version, *, at: Moment | None = None) -> Version:
+        """Return the version that a reference means.
+
+        Args:
+            reference: ``art://name[:selector][@digest][#path]`` or the bare form.
+            at: as of a commit number or a time (when the journal took it, not when it occurred).
+
+        Returns:
+            The version, its uri pinned. With ``#path``, its path is that of the file inside.
+
+        Raises:
+            URIError: it is no reference.
+            ArtifactNotFoundError: no such artifact, version or alias; near misses are named.
+            ArtifactGone: it was deleted or replaced; the nearest live versions are named.
+            Conflict: it has another digest, or none yet to compare with.
+        """
+        uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
+        with self.reading() as db:
+            number = None if at is None else self._number(at)
+            version = queries.version(db, uri, number)
+            if version is None:
+                raise self._not_found(db, uri, number)
+        if version.state in (State.DELETED, State.REPLACED):
+            raise self._gone(version)
+        if uri.digest is not None:
+            _check_digest(version, uri.digest)
+        return version if uri.path is None else _inside(version, uri.path)
+
+    def refer(self, reference: UseReference) -> Version | Source:
+        """Return what a reference to an input means: a version or an outside source.
+
+        Raises: as ``resolve``.
+        """
+        if isinstance(reference, Source):
+            return reference
+        if isinstance(reference, SourceURI):
+            return Source(reference)
+        if isinstance(reference, os.PathLike) or (
+            isinstance(reference, str) and SourceURI.accepts(reference)
+        ):
+            source = SourceURI.parse(reference)
+            if not source.uri.startswith("file://"):
+                return Source(source)
+            with self.journal.peek() as ledger:
+                occupants = ledger.at(self.locate(source.file))
+            return self.resolve(occupants[-1].version.uri) if occupants else Source(source)
+        return self.resolve(reference)
+
+    def lineage(
+        self, reference: Reference | None = None, *, at: Moment | None = None
+    ) -> LineageGraph:
+        """Return the lineage around a version or source, or the whole store's.
+
+        Args:
+            reference: ``art://...`` or a source such as ``hf://org/name`` (all its revisions).
+            at: as of a commit number or a time.
+
+        Raises:
+            ArtifactNotFoundError: it is not in this store (as of then).
+        """
+        with self.reading():
+            number = self.journal.head().number if at is None else self._number(at)
+        return LineageGraph(self.reading, number, reference)
+
+    def log(self, name: str, *, at: Moment | None = None) -> list[Version]:
+        """Return all versions of an artifact, newest first, the gone ones too.
+
+        Raises:
+            ArtifactNotFoundError: there is no such artifact.
+        """
+        uri = ArtifactURI.of(name)
+        with self.reading() as db:
+            found = queries.versions(db, uri.identity, None if at is None else self._number(at))
+            if not found:
+                raise self._not_found(db, uri, None)
+            return found
+
+    def moves(self, name: str) -> list[AliasMove]:
+        """Return every move of an artifact's aliases, oldest first."""
+        with self.reading() as db:
+            return queries.moves(db, ArtifactURI.of(name).identity)
+
+    def facts(self, reference: str | ArtifactURI | Version) -> list[Fact]:
+        """Return the events that concern a version, oldest first."""
+        version = self.version(reference)
+        with self.reading() as db:
+            node = queries.node_of(db, version.id)
+            assert node is not None  # noqa: S101 - it was just found
+            return [self._fact(*row) for row in queries.facts(db, node)]
+
+    def version(self, reference: str | ArtifactURI | Version) -> Version:
+        """Return a version whatever became of it, for looking at rather than for using."""
+        uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
+        with self.reading() as db:
+            version = queries.version(db, uri)
+            if version is None:
+                raise self._not_found(db, uri, None)
+            return version
+
+    def inputs(self, reference: str | ArtifactURI | Version) -> list[Input]:
+        """Return what a version was made from, with roles and weights."""
+        version = self.version(reference)
+        with self.reading() as db:
+            node = queries.node_of(db, version.id)
+            assert node is not None  # noqa: S101 - it was just found
+            return queries.inputs_of(db, node)
+
+    def find(
+        self,
+        name: str | None = None,
+        *,
+        type: str | None = None,  # noqa: A002 - the field's word
+        metadata: Mapping[str, Any] | None = None,
+        run: str | None = None,
+        state: State | None = State.LIVE,
+        limit: int | None = None,
+    ) -> list[Version]:
+        """Return the versions that fit, newest first.
+
+        Args:
+            name: a pattern with ``*`` and ``?``.
+            type: ``model``, ``dataset``, ...
+            metadata: dotted keys and the values they must have, e.g. ``{"step": 100}``.
+            run: id of the producing run.
+            state: None takes all.
+            limit: how many at the most.
+        """
+        with self.reading() as db:
+            return list(
+                queries.find_versions(
+                    db, type=type, metadata=metadata, name=name, run=run, state=state, limit=limit
+                )
+            )
+
+    def artifacts(self) -> list[Artifact]:
+        """Return all artifacts, by name."""
+        with self.reading() as db:
+            return queries.artifacts(db)
+
+    def runs(self, *, name: str | None = None, limit: int | None = None) -> list[RunInfo]:
+        """Return runs, newest first."""
+        with self.reading() as db:
+            return [_with_fate(run) for run in queries.runs(db, name=name, limit=limit)]
+
+    def run_info(self, run: str) -> RunInfo:
+        """Return one run by its id.
+
+        Raises:
+            ArtifactNotFoundError: there is no such run.
+        """
+        with self.reading() as db:
+            found = queries.run(db, run.removeprefix("run:").partition("#")[0])
+        if found is None:
+            raise ArtifactNotFoundError(run, f"there is no run {run!r}. Try: lineage runs")
+        return _with_fate(found)
+
+    def pins(self, job: str) -> dict[str, str] | None:
+        """Return the pins of a job, or None when it has none."""
+        with self.reading(), self.journal.peek() as ledger:
+            return ledger.pins(job)
+
+    def pending(self) -> int:
+        """Return how many records wait in intakes, without combining them."""
+        self._check_open()
+        with self.journal.peek() as ledger:
+            return len(self.journal.intakes.pending(ledger.mark, ledger.conditions().intakes))
+
+    def position(self) -> dict[str, Any]:
+        """Return how far the journal and its index are."""
+        self._check_open()
+        head = self.journal.head()
+        return {
+            "commits": head.number, "head": head.hash, "index": self._index.head().number,
+            "index file": self._index.path or "in memory",
+        }  # fmt: skip
+
+    def locate(
+        self, path: str | os.PathLike[str], *, external: bool = False, must_exist: bool = False
+    ) -> Location:
+        """Describe where a path lies and which hosts see it.
+
+        Raises:
+            PathNotFoundError: nothing is there, and it must exist.
+        """
+        location = self._places.locate(path, external=external)
+        if must_exist and not location.external and not os.path.exists(location.path):  # noqa: PTH110
+            raise PathNotFoundError(location.path)
+        return location
+
+    # --------------------------------------------------------------- internal
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Bring the index up to date with everything that anyone recorded, and read from it."""
+        self._check_open()
+        if not self.journal.read_only and self._has_pending():
+            self._combiner.combine()
+        self._index.catch_up()
+        return self._index.reading()
+
+    def rebuild_index(self) -> None:
+        """Throw the query tables away and make them anew from the journal."""
+        self._check_open()
+        self._index.rebuild()
+
+    def _has_pending(self) -> bool:
+        with self.journal.peek() as ledger:
+            return self.journal.intakes.has_pending(ledger.mark, ledger.conditions().intakes)
+
+    def _number(self, at: Moment) -> int:
+        """Turn a moment into a commit number."""
+        if isinstance(at, int):
+            return at
+        moment = at if isinstance(at, datetime) else read_time(at)
+        return self.journal.number_at(write_time(moment))
+
+    def _not_found(
+        self, db: sqlite3.Connection, uri: ArtifactURI, at: int | None
+    ) -> ArtifactNotFoundError | ArtifactGone:
+        name = uri.identity
+        known = queries.versions(db, name, at)
+        if not known:
+            return ArtifactNotFoundError(name, near=queries.near_names(db, name))
+        asked = f"art://{name}:{uri.selector}"
+        if uri.version is not None:
+            numbers = f"newest is v{known[0].number}"
+            message = f"{asked} does not exist; {numbers}. Try: lineage log {name}"
+            return ArtifactVersionNotFoundError(name, uri.version, message)
+        if uri.alias is None:
+            return self._gone(known[0])
+        near = queries.near_selectors(db, name, uri.alias)
+        hint = f"did you mean {near[0]}?" if near else f"newest is v{known[0].number}."
+        message = f"{asked} does not exist; {hint} Try: lineage log {name}"
+        return ArtifactVersionNotFoundError(name, uri.alias, message, near=near)
+
+    def _gone(self, version: Version) -> ArtifactGone:
+        facts = [fact for fact in self.facts(version.uri) if fact.kind in ("deleted", "replaced")]
+        payload = facts[-1].payload if facts else {}
+        with self._index.reading() as db:
+            nearest = queries.live_near(db, version.name, version.number)
+        successor = payload.get("by") if version.state is State.REPLACED else None
+        if successor and successor not in nearest:
+            nearest = (successor, *nearest)
+        when = facts[-1].recorded if facts else version.recorded
+        return ArtifactGone(
+            str(version.uri), str(version.state), when=when.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            by=payload.get("run") or (None if successor else payload.get("by")),
+            reason=payload.get("reason"), nearest=nearest,
+        )  # fmt: skip
+
+    def _fact(self, number: int, position: int, kind: str) -> Fact:
+        (commit,) = self.journal.read(number - 1, number)
+        entry = commit.entries[position]
+        return Fact(kind, entry.id, read_time(commit.recorded), number, entry.event.payload())
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreClosed(f"the store {self.journal.address} was closed; open it again")
+
+    def close(self) -> None:
+        """Give everything back. Closing twice is harmless."""
+        if self._is_open:
+            self._is_open = False
+            self._combiner.close()
+            self._index.close()
+            self.journal.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+
+def _check_digest(version: Version, wanted: str) -> None:
+    if version.digest is None:
+        raise Conflict(
+            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, or "
+            "publish it with digest='now'"
+        )
+    if not version.digest.startswith(wanted):
+        raise Conflict(f"{version.uri} has digest {version.digest}, not {wanted}")
+
+
+def _inside(version: Version, path: str) -> Version:
+    """Return a version whose path is that of a file inside it."""
+    separator = "" if version.address.endswith("/") else "/"
+    location = replace(version.location, path=f"{version.address}{separator}{path}")
+    return replace(version, uri=replace(version.uri, path=path), location=location)
+
+
+def _with_fate(run: RunInfo) -> RunInfo:
+    """Show a run as lost when nothing ended it and its process is known to be gone."""
+    process = run.detail.get("process") or {}
+    if run.status is RunStatus.RUNNING and run.host and process.get("pid"):
+        known = Process(run.host, process["pid"], process.get("boot"), process.get("started"))
+        if known.is_gone():
+            return replace(run, status=RunStatus.LOST)
+    return run
