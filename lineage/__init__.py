@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
     from .registry import Lineage as Lineage
-    from .registry import open_store as open  # noqa: A004, F401 - the name is the API
+    from .registry import open_store as open  # noqa: A004, F401 - the name of the API
     from .run import Run as Run
     from .source import SourceURI as SourceURI
     from .uri import ArtifactURI as ArtifactURI
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - importing it costs more than we do
+    from importlib import import_module  # importing it costs more than we do
 
     value = getattr(import_module(f".{home}", __name__), _RENAMED.get(name, name))
     globals()[name] = value  # found at once from now on

@@ -50,7 +50,7 @@ class Report:
         return not self.damage
 
 
-def fsck(store: Lineage, progress: Progress = lambda done, total: None) -> Report:
+def fsck(store: Lineage, progress: Progress | None = None) -> Report:
     """Read the whole journal and check that everything follows from it.
 
     Checks every hash, link, number and payload; that blank payloads were declared; that the ledger
@@ -86,15 +86,14 @@ def fsck(store: Lineage, progress: Progress = lambda done, total: None) -> Repor
                 blank[entry.id] = entry.event.payload()
             if isinstance(entry.event, Redacted):
                 declared[entry.event.event] = entry.event.kept
-        progress(number, total)
+        if progress is not None:
+            progress(number, total)
     report.head = previous or ""
     _check_redactions(report, blank, declared)
     if report.is_clean:
         _check_projections(report, journal, ledger)
     with journal.peek() as known:
-        report.pending = len(
-            journal.intakes.pending(known.mark, known.conditions().intakes)
-        )
+        report.pending = len(journal.intakes.pending(known.mark, known.conditions().intakes))
     return report
 
 
@@ -148,7 +147,7 @@ def _check_projections(report: Report, journal: Journal, replayed: Ledger) -> No
 
 
 def _differs(mine: sqlite3.Connection, yours: sqlite3.Connection, table: str) -> bool:
-    statement = f"SELECT * FROM {table}"  # noqa: S608 - a name from the schema
+    statement = f"SELECT * FROM {table}"
     return sorted(mine.execute(statement), key=repr) != sorted(yours.execute(statement), key=repr)
 
 

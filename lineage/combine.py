@@ -6,7 +6,6 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from .journal.decide import ANY, Outcome, decide, refuse
 from .process import PerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from .intake import Pending, Writer
     from .journal.ledger import Conditions
 
@@ -46,7 +47,8 @@ class Combiner(PerProcess):
     ) -> None:
         self._journal, self._about = journal, about
         self._clock = clock or SystemClock()
-        self._random = random.Random()  # noqa: S311 - its own stream: training's is left alone
+        # a stream of its own: the one that training seeded is left alone
+        self._random = random.Random()  # noqa: S311
         super().__init__()
 
     def _begin(self) -> None:
@@ -125,7 +127,7 @@ class Combiner(PerProcess):
                 pending = self._pending(turn, conditions.intakes)
                 if len(pending) < _BATCH:
                     outcome = self._write(turn, pending, entry, expect)
-                    assert outcome is not None  # noqa: S101 - there is one for what was asked
+                    assert outcome is not None  # there is one for what was asked
                     return outcome
                 self._write(turn, pending)  # first what is older
 
@@ -193,9 +195,7 @@ class Combiner(PerProcess):
                 outcome = replace(outcome, head=commit.head)
         return outcome
 
-    def _check_conditions(
-        self, turn: Turn, event: Event, record: str | None = None
-    ) -> Conditions:
+    def _check_conditions(self, turn: Turn, event: Event, record: str | None = None) -> Conditions:
         conditions = turn.ledger.conditions()
         if conditions.successor is not None:
             raise StoreError(

@@ -18,13 +18,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import StoreDamaged, StoreTooNew
 from .events import Event, Unknown, from_payload
 from .metadata import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["GENESIS", "Commit", "Entry", "Head", "Mark", "Sealing"]
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Digest", "digest", "fingerprint"]
 
@@ -46,8 +49,8 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path)
     total = hashlib.sha256()
-    if not os.path.isdir(text):  # noqa: PTH112
-        size = os.path.getsize(text)  # noqa: PTH202
+    if not os.path.isdir(text):
+        size = os.path.getsize(text)
         total.update(b"file %d\n" % size)
         if size <= SIDECAR:
             total.update(_read(text))
@@ -57,7 +60,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         total.update(b"%d %b\n" % (size, os.fsencode(name)))
         if "/" not in name and name != RANDOM and size <= min(SIDECAR, budget):
             budget -= size
-            total.update(hashlib.sha256(_read(os.path.join(text, name))).digest())  # noqa: PTH118
+            total.update(hashlib.sha256(_read(os.path.join(text, name))).digest())
     return f"fp1:{total.hexdigest()}"
 
 
@@ -74,15 +77,15 @@ def digest(
         OSError: something cannot be read.
     """
     text = os.fspath(path)
-    if not os.path.isdir(text):  # noqa: PTH112
-        return Digest(f"blake3:{_blake3(text, progress)}", os.path.getsize(text), 1)  # noqa: PTH202
-    from blake3 import blake3  # noqa: PLC0415
+    if not os.path.isdir(text):
+        return Digest(f"blake3:{_blake3(text, progress)}", os.path.getsize(text), 1)
+    from blake3 import blake3
 
     manifest = blake3()
     total = files = 0
     for name, size in sorted(_files(text)):
         if name != RANDOM:
-            value = _blake3(os.path.join(text, name), progress)  # noqa: PTH118
+            value = _blake3(os.path.join(text, name), progress)
             manifest.update(b"%b %d %b\n" % (value.encode(), size, os.fsencode(name)))
             total, files = total + size, files + 1
     return Digest(f"blake3:{manifest.hexdigest()}", total, files)
@@ -93,34 +96,30 @@ def _files(folder: str) -> Iterator[tuple[str, int]]:
     stack = [""]
     while stack:
         inside = stack.pop()
-        with os.scandir(os.path.join(folder, inside)) as entries:  # noqa: PTH118
+        with os.scandir(os.path.join(folder, inside)) as entries:
             for entry in entries:
                 name = f"{inside}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name != OWN:
                         stack.append(f"{name}/")
-                elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+                elif entry.is_symlink() and not os.path.exists(entry.path):
                     yield name, 0  # a dangling link is content too: its name counts
                 else:
                     yield name, entry.stat().st_size
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:
         return file.read()
 
 
 def _blake3(path: str, progress: Callable[[int], object]) -> str:
-    from blake3 import blake3  # noqa: PLC0415
+    from blake3 import blake3
 
     value = blake3(max_threads=blake3.AUTO)
-    try:
-        file = open(path, "rb")  # noqa: PTH123, SIM115 - closed below
-    except FileNotFoundError:
-        if os.path.islink(path):  # noqa: PTH114
-            return value.hexdigest()
-        raise
-    with file:
+    if os.path.islink(path) and not os.path.exists(path):
+        return value.hexdigest()
+    with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             value.update(chunk)
             progress(len(chunk))

@@ -5,7 +5,7 @@
     LineageError
     ├── URIError (ValueError)                 a reference or a source that breaks the grammar
     ├── ArtifactNotFoundError (KeyError)      no such artifact, source, run or journal entry
-    │   └── ArtifactVersionNotFoundError      the artifact is there, this version or alias is not
+    │   └── ArtifactVersionNotFoundError     the artifact is there, that version is not
     ├── ArtifactGone (FileNotFoundError)      the version was deleted or replaced
     ├── PathNotFoundError (FileNotFoundError) a path to be published does not exist
     ├── PublishRefused (ValueError)           a publish, alias or other write that would make no sense
@@ -87,7 +87,9 @@ class ArtifactNotFoundError(LineageError, KeyError):
         near: names in the store that look like it, nearest first.
     """
 
-    def __init__(self, name: str, message: str | None = None, *, near: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, message: str | None = None, *, near: tuple[str, ...] = ()
+    ) -> None:
         self.name, self.near = name, near
         if message is None:
             hint = f"; did you mean {near[0]}?" if near else ". Try: lineage find"
@@ -128,7 +130,7 @@ class ArtifactGone(LineageError, FileNotFoundError):
         nearest: live versions to take instead, best first.
     """
 
-    def __init__(  # noqa: PLR0913 - these are the facts of one event
+    def __init__(  # these are the facts of one event
         self,
         uri: str,
         state: str,

@@ -50,13 +50,13 @@ _JSON = frozenset({str, int, float, bool, dict})
 Target = VersionId | SourceURI | Location
 
 
-def _read_target(value: Any) -> Target:  # noqa: ANN401 - JSON
+def _read_target(value: Any) -> Target:  # JSON
     if isinstance(value, Mapping):
         return Location.read(value)
     return VersionId.read(value) if value.startswith("art://") else SourceURI(value)
 
 
-def _read_subject(value: Any) -> VersionId | Location:  # noqa: ANN401 - JSON
+def _read_subject(value: Any) -> VersionId | Location:  # JSON
     return Location.read(value) if isinstance(value, Mapping) else VersionId.read(value)
 
 
@@ -64,11 +64,11 @@ def _read_input(payload: Mapping[str, Any]) -> Input:
     return Input(**{**payload, "target": _read_target(payload["target"])})
 
 
-def _read_inputs(value: Any) -> tuple[Input, ...]:  # noqa: ANN401 - JSON
+def _read_inputs(value: Any) -> tuple[Input, ...]:  # JSON
     return tuple(_read_input(item) for item in value)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _plain(value: Any) -> Any:  # JSON
     """Bring a field's value down to JSON."""
     if type(value) in _JSON:
         return value
@@ -96,7 +96,7 @@ def _readers(cls: type) -> Mapping[str, Callable[[Any], Any] | None]:
     return {spec.name: spec.metadata.get("read") for spec in fields(cls)}
 
 
-def _compact(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+def _compact(record: Any) -> dict[str, Any]:  # any dataclass
     """Write a dataclass as JSON, leaving out what is at its default."""
     result = {}
     for name, default in _defaults(type(record)):  # type: ignore[arg-type]  # a class is hashable
@@ -106,7 +106,7 @@ def _compact(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     return result
 
 
-def _read(reader: Callable[[Any], Any], **extra: Any) -> Any:  # noqa: ANN401 - a dataclass field
+def _read(reader: Callable[[Any], Any], **extra: Any) -> Any:  # a dataclass field
     return field(metadata={"read": reader}, **extra)
 
 
@@ -233,7 +233,7 @@ class Published(Event):
     @property
     def version(self) -> VersionId:
         """The version that came into being; only for a closed record."""
-        assert self.number is not None  # noqa: S101 - the combiner closes before anyone asks
+        assert self.number is not None  # the combiner closes before anyone asks
         return VersionId(self.name, self.number)
 
     def skeleton(self) -> dict[str, Any]:
@@ -257,7 +257,7 @@ class _AboutVersion(Event):
     @property
     def id(self) -> VersionId:
         """The version; only for a closed record."""
-        assert isinstance(self.version, VersionId)  # noqa: S101 - closed by the combiner
+        assert isinstance(self.version, VersionId)  # closed by the combiner
         return self.version
 
     def skeleton(self) -> dict[str, Any]:

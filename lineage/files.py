@@ -8,10 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from .clock import new_id
 from .errors import LineageError, StoreFull, StoreReadOnly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Files", "explain"]
 
@@ -38,7 +41,7 @@ class Files:
     def names(self, folder: str) -> list[str]:
         """List a folder; a folder that does not exist is empty."""
         try:
-            return [name for name in os.listdir(folder) if not name.startswith(_TEMPORARY)]  # noqa: PTH208
+            return [name for name in os.listdir(folder) if not name.startswith(_TEMPORARY)]
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -58,20 +61,20 @@ class Files:
 
     def read(self, path: str, offset: int = 0) -> bytes:
         """Read a file from ``offset`` to its end."""
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             if offset:
                 file.seek(offset)
             return file.read()
 
     def make_folder(self, folder: str) -> None:
         """Make a folder with its parents, durably."""
-        if os.path.isdir(folder):  # noqa: PTH112
+        if os.path.isdir(folder):
             return
-        parent = os.path.dirname(folder)  # noqa: PTH120
+        parent = os.path.dirname(folder)
         if parent and parent != folder:
             self.make_folder(parent)
         try:
-            os.mkdir(folder)  # noqa: PTH102
+            os.mkdir(folder)
         except FileExistsError:
             return
         self.sync_folder(parent)
@@ -80,7 +83,7 @@ class Files:
         """Create a file for durable appends and return its descriptor."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
-        self.sync_folder(os.path.dirname(path))  # noqa: PTH120
+        self.sync_folder(os.path.dirname(path))
         return descriptor
 
     def append(self, descriptor: int, data: bytes) -> None:
@@ -95,23 +98,23 @@ class Files:
         Raises:
             FileExistsError: somebody else created it before.
         """
-        folder = os.path.dirname(path)  # noqa: PTH120
+        folder = os.path.dirname(path)
         temporary = self._put_temporary(folder, data)
         try:
             try:
-                os.link(temporary, path)  # noqa: PTH200
+                os.link(temporary, path)
             except OSError:
                 # NFS may lose the reply of a link that was made: two names then prove it
-                if os.stat(temporary).st_nlink != 2:  # noqa: PTH116, PLR2004
+                if os.stat(temporary).st_nlink != 2:
                     raise
         finally:
-            os.unlink(temporary)  # noqa: PTH108
+            os.unlink(temporary)
         self.sync_folder(folder)
 
     def put_over(self, path: str, data: bytes) -> None:
         """Replace a file's content, wholly and durably, or not at all."""
-        folder = os.path.dirname(path)  # noqa: PTH120
-        os.replace(self._put_temporary(folder, data), path)  # noqa: PTH105
+        folder = os.path.dirname(path)
+        os.replace(self._put_temporary(folder, data), path)
         self.sync_folder(folder)
 
     def sync_folder(self, folder: str) -> None:
@@ -123,7 +126,7 @@ class Files:
             os.close(descriptor)
 
     def _put_temporary(self, folder: str, data: bytes) -> str:
-        path = os.path.join(folder, _TEMPORARY + new_id())  # noqa: PTH118
+        path = os.path.join(folder, _TEMPORARY + new_id())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
         try:
@@ -131,7 +134,7 @@ class Files:
             while view:
                 view = view[os.write(descriptor, view) :]
         except BaseException:
-            os.unlink(path)  # noqa: PTH108
+            os.unlink(path)
             raise
         finally:
             os.close(descriptor)

@@ -39,10 +39,10 @@ def filesystem(
     The path need not exist yet; its nearest existing parent counts.
     """
     target = os.path.realpath(path)
-    while not os.path.exists(target):  # noqa: PTH110
-        target = os.path.dirname(target)  # noqa: PTH120
+    while not os.path.exists(target):
+        target = os.path.dirname(target)
     try:
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError:
         return LOCAL, "?"
@@ -66,29 +66,27 @@ def _kind(name: str) -> str:
     return NETWORK if name in _NETWORK else UNKNOWN
 
 
-def cache_folder(
-    root: str, journal: str, environ: "Mapping[str, str]" = os.environ
-) -> str | None:
+def cache_folder(root: str, journal: str, environ: "Mapping[str, str]" = os.environ) -> str | None:
     """Choose a folder on a local disk for the projections of a journal, or None for memory.
 
     In order: ``LINEAGE_CACHE``; the store's own folder when that is on a local disk and writable;
     ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary folder.
     """
     if environ.get("LINEAGE_CACHE"):
-        return os.path.join(environ["LINEAGE_CACHE"], journal)  # noqa: PTH118
+        return os.path.join(environ["LINEAGE_CACHE"], journal)
     local = (LOCAL, FLEETING)
     if filesystem(root)[0] in local and os.access(root, os.W_OK):
-        return os.path.join(root, "cache")  # noqa: PTH118
-    home = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+        return os.path.join(root, "cache")
+    home = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if filesystem(home)[0] in local:
-        return os.path.join(home, "nemotron-lineage", journal)  # noqa: PTH118
-    temporary = environ.get("TMPDIR") or "/tmp"  # noqa: S108 - checked below
-    folder = os.path.join(temporary, f"nemotron-lineage-{os.getuid()}")  # noqa: PTH118
+        return os.path.join(home, "nemotron-lineage", journal)
+    temporary = environ.get("TMPDIR") or "/tmp"  # noqa: S108 - its owner is checked below
+    folder = os.path.join(temporary, f"nemotron-lineage-{os.getuid()}")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
-        owner = os.stat(folder)  # noqa: PTH116
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        owner = os.stat(folder)
     except OSError:
         return None
     # others must not be able to slip in a file of theirs
     own = owner.st_uid == os.getuid() and not owner.st_mode & 0o022
-    return os.path.join(folder, journal) if own and filesystem(folder)[0] in local else None  # noqa: PTH118
+    return os.path.join(folder, journal) if own and filesystem(folder)[0] in local else None

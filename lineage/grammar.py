@@ -152,7 +152,7 @@ def _check_variant(text: str, variant: str, start: int) -> tuple[tuple[str, str]
 
 
 def _version_digits(selector: str) -> str | None:
-    digits = selector[1:] if selector.startswith("v") else selector
+    digits = selector.removeprefix("v")
     return digits if digits and _DIGITS.issuperset(digits) else None
 
 

@@ -11,8 +11,6 @@ Nodes are versions, sources and runs. What "descends from" means (docs/explanati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ArtifactNotFoundError, ArtifactVersionNotFoundError
@@ -25,6 +23,8 @@ from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import networkx as nx
 
@@ -168,7 +168,7 @@ class LineageGraph:
             edges = []
             for used in queries.inputs_of(db, start):
                 node = queries.node_of(db, used.target)  # type: ignore[arg-type]  # closed
-                assert node is not None  # noqa: S101 - it is an edge's end
+                assert node is not None  # it is an edge's end
                 detail = {
                     key: getattr(used, key) for key in _DETAILS if getattr(used, key) is not None
                 }
@@ -190,7 +190,7 @@ class LineageGraph:
                         WHERE e.dst&3=2 {at})
                 SELECT DISTINCT e.dst, step.role FROM step JOIN edge e ON e.src=step.id
                 WHERE e.dst&3=0 {at} ORDER BY e.dst, step.role
-                """,  # noqa: S608 - {at} is a constant
+                """,
                 {"node": node, "revision": revision, "at": self.at},
             ).fetchall()
             nodes = self._nodes(db, [row[0] for row in rows])
@@ -242,7 +242,7 @@ class LineageGraph:
 
     def tree(self, of: Reference | None = None, *, down: bool = False) -> str:
         """Return a readable tree: what it came from, or with ``down`` what came of it."""
-        from .render import tree  # noqa: PLC0415 - it renders this class
+        from .render import tree  # it renders this class
 
         focus = self.focus if of is None else self.find(of)
         if focus is None:
@@ -268,7 +268,7 @@ class LineageGraph:
                 SELECT id FROM version v WHERE commit_number<=:at AND NOT EXISTS(
                     SELECT 1 FROM edge e JOIN edge f ON f.{one}=e.{other} WHERE e.{one}=v.id {at})
                 ORDER BY id
-                """,  # noqa: S608 - constants
+                """,
                 {"at": self.at},
             ).fetchall()
             sources = []
@@ -310,7 +310,7 @@ class LineageGraph:
         Edges run from what was used over the run to what it produced, so ``nx.ancestors`` of a
         version gives its ancestors here, and the runs between.
         """
-        import networkx as nx  # noqa: PLC0415 - only this method needs it
+        import networkx as nx  # only this method needs it
 
         graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         for node in self.nodes():
@@ -393,7 +393,7 @@ class LineageGraph:
             else:
                 walk = (_UP if up else _DOWN).format(at=at)
                 rows = db.execute(
-                    f"{walk} SELECT s.id, s.uri FROM found JOIN source s ON s.id=found.id"  # noqa: S608
+                    f"{walk} SELECT s.id, s.uri FROM found JOIN source s ON s.id=found.id"
                     " ORDER BY s.id",
                     values,
                 )
@@ -418,7 +418,7 @@ class LineageGraph:
             seen = set(frontier)
             while frontier:
                 only = "AND (:revision IS NULL OR revision=:revision)" if first and not up else ""
-                statement = f"SELECT {far} FROM edge WHERE {near} IN (?) {only} {at}"  # noqa: S608
+                statement = f"SELECT {far} FROM edge WHERE {near} IN (?) {only} {at}"
                 found = {row[0] for row in _in_chunks(db, statement, sorted(frontier), values)}
                 first = False
                 outer |= {node for node in found if kind_of(node) != STEP}
@@ -436,7 +436,7 @@ class LineageGraph:
             rows = db.execute(
                 "SELECT id FROM version WHERE commit_number<=:at"
                 " UNION SELECT id FROM source WHERE commit_number<=:at"
-                f" UNION SELECT dst FROM edge WHERE 1 {at} UNION SELECT src FROM edge WHERE 1 {at}",  # noqa: S608
+                f" UNION SELECT dst FROM edge WHERE 1 {at} UNION SELECT src FROM edge WHERE 1 {at}",
                 {"at": self.at},
             )
             return {row[0] for row in rows}
@@ -479,7 +479,9 @@ class LineageGraph:
             kinds[kind_of(node)].append(node)
         for row in _in_chunks(db, f"{_VERSIONS} v.id IN (?)", kinds[VERSION]):
             found[row[0]] = _version_node(row, self.at)
-        for node, uri in _in_chunks(db, "SELECT id, uri FROM source WHERE id IN (?)", kinds[SOURCE]):
+        for node, uri in _in_chunks(
+            db, "SELECT id, uri FROM source WHERE id IN (?)", kinds[SOURCE]
+        ):
             found[node] = Node(uri, "source", "source", "")
         rows = _in_chunks(
             db,
@@ -494,7 +496,10 @@ class LineageGraph:
 
 
 def _in_chunks(
-    db: sqlite3.Connection, statement: str, ids: Sequence[int], values: Mapping[str, Any] = {}  # noqa: B006
+    db: sqlite3.Connection,
+    statement: str,
+    ids: Sequence[int],
+    values: Mapping[str, Any] = {},
 ) -> Iterator[tuple[Any, ...]]:
     """Run a statement with ``IN (?)`` over any number of ids."""
     for at in range(0, len(ids), _CHUNK):

@@ -12,9 +12,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 from .clock import Clock, SystemClock, new_id
@@ -22,6 +21,9 @@ from .commits import Entry, Mark
 from .events import KINDS, Event, from_payload
 from .files import Files, explain
 from .metadata import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["FolderIntakes", "Intakes", "MemoryIntakes", "Pending", "Writer"]
 
@@ -103,7 +105,7 @@ class FolderIntakes:
         for folder in (self.folder, *folders):
             for name, size in self._files.sizes(folder).items():
                 if name.endswith(SUFFIX):
-                    path = os.path.join(folder, name)  # noqa: PTH118
+                    path = os.path.join(folder, name)
                     if self._taken.get(path) != size:
                         taken = mark(name.removesuffix(SUFFIX))
                         if taken.offset >= size:
@@ -122,7 +124,7 @@ class FolderIntakes:
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell quickly whether a file grew behind its mark, without reading any."""
         return any(
-            size != self._taken.get(os.path.join(folder, name))  # noqa: PTH118
+            size != self._taken.get(os.path.join(folder, name))
             and size > mark(name.removesuffix(SUFFIX)).offset
             for folder in (self.folder, *folders)
             for name, size in self._files.sizes(folder).items()
@@ -131,15 +133,15 @@ class FolderIntakes:
 
     def blank(self, event: str) -> None:
         """Overwrite the record of an event with spaces of the same length."""
-        path = os.path.join(self.folder, event.partition("-")[0] + SUFFIX)  # noqa: PTH118
-        if not os.path.exists(path):  # noqa: PTH110
+        path = os.path.join(self.folder, event.partition("-")[0] + SUFFIX)
+        if not os.path.exists(path):
             return
         data = self._files.read(path)
         start = 0
         for line in data.splitlines(keepends=True):
             parsed = _parse(line.rstrip(b"\n"))
             if parsed is not None and parsed.get("id") == event:
-                with open(path, "r+b") as file:  # noqa: PTH123
+                with open(path, "r+b") as file:
                     file.seek(start)
                     file.write(b" " * (len(line) - 1))
                     file.flush()
@@ -150,7 +152,7 @@ class FolderIntakes:
         """Read the files that grew. On a slow filesystem the waits overlap."""
         if len(grown) < OVERLAP:
             return [self._read(path) for path, _ in grown]
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - rarely needed
+        from concurrent.futures import ThreadPoolExecutor  # rarely needed
 
         with ThreadPoolExecutor(max_workers=min(32, len(grown))) as pool:
             return list(pool.map(self._read, [path for path, _ in grown]))
@@ -177,9 +179,7 @@ class FolderIntakes:
 class FileWriter:
     """One writer's file. Safe in threads; after a fork the child writes a file of its own."""
 
-    def __init__(
-        self, folder: str, about: Mapping[str, Any], files: Files, clock: Clock
-    ) -> None:
+    def __init__(self, folder: str, about: Mapping[str, Any], files: Files, clock: Clock) -> None:
         self._folder, self._about, self._files, self._clock = folder, about, files, clock
         self._begin()
 
@@ -193,7 +193,7 @@ class FileWriter:
     @property
     def path(self) -> str:
         """The file; it exists once a record was written."""
-        return os.path.join(self._folder, self._sequence.writer + SUFFIX)  # noqa: PTH118
+        return os.path.join(self._folder, self._sequence.writer + SUFFIX)
 
     def append(self, event: Event) -> str:
         """Write one record with one durable append, and return its id.
@@ -236,7 +236,7 @@ class FileWriter:
         })  # fmt: skip
 
     def _descriptor_or_fail(self) -> int:
-        assert self._descriptor is not None  # noqa: S101 - opened just above
+        assert self._descriptor is not None  # opened just above
         return self._descriptor
 
 
@@ -307,7 +307,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     """Read one line, or return None when it was cut off or damaged."""
     checksum, _, body = line.partition(b" ")
     try:
-        if len(checksum) != 8 or int(checksum, 16) != crc32(body):  # noqa: PLR2004
+        if len(checksum) != 8 or int(checksum, 16) != crc32(body):
             return None
         parsed = json.loads(body)
     except ValueError:

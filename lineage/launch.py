@@ -13,12 +13,14 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Launch", "Process", "code_version"]
 
@@ -153,7 +155,7 @@ def code_version(folder: str | None = None) -> dict[str, Any]:
     """
     command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        result = subprocess.run(  # noqa: S603 - fixed words
+        result = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_GIT_TIMEOUT, check=False,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )  # fmt: skip
@@ -173,7 +175,7 @@ def code_version(folder: str | None = None) -> dict[str, Any]:
 
 
 def _read(path: str) -> str | None:
-    with suppress(OSError), open(path, encoding="utf-8") as file:  # noqa: PTH123
+    with suppress(OSError), open(path, encoding="utf-8") as file:
         return file.read().strip()
     return None
 

@@ -88,7 +88,7 @@ class _Reader:
         self.non_finite: list[str] = []
         self.weight = 0  # characters and values seen, a lower bound of the size
 
-    def value(self, value: object, where: str) -> Any:  # noqa: ANN401, PLR0911 - one per type
+    def value(self, value: object, where: str) -> Any:
         self.weight += 1
         if isinstance(value, Enum):
             value = value.value
@@ -122,7 +122,7 @@ class _Reader:
         self.non_finite.append(where)
         return None
 
-    def _foreign(self, value: object, where: str) -> Any:  # noqa: ANN401 - JSON
+    def _foreign(self, value: object, where: str) -> Any:  # JSON
         """Take a scalar of numpy or torch, without importing either."""
         item, shape = getattr(value, "item", None), getattr(value, "shape", None)
         if callable(item) and shape == ():

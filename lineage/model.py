@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .errors import LineageError
-from .source import SourceURI
 from .uri import ArtifactURI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from .source import SourceURI
 
 __all__ = [
     "AliasMove",
@@ -192,7 +195,7 @@ class Version:
     @property
     def number(self) -> int:
         """The version number, counted from 1."""
-        assert self.uri.version is not None  # noqa: S101 - a version's own reference is pinned
+        assert self.uri.version is not None  # a version's own reference is pinned
         return self.uri.version
 
     @property

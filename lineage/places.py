@@ -28,7 +28,7 @@ class Places:
         if "://" in text:
             return Location(text, None, external=True)
         if external:
-            return Location(os.path.abspath(text), None, external=True)  # noqa: PTH100
+            return Location(os.path.abspath(text), None, external=True)
         real = os.path.realpath(text)
         return Location(real, None if self._is_shared(real) else self.host)
 
@@ -37,17 +37,17 @@ class Places:
         if location.is_address or location.host not in (None, self.host):
             return None
         try:
-            os.stat(location.path)  # noqa: PTH116
+            os.stat(location.path)
         except FileNotFoundError:
             # a parent that cannot be read proves nothing, nor does an unmounted filesystem
-            return None if not os.path.isdir(os.path.dirname(location.path)) else False  # noqa: PTH112, PTH120
+            return None if not os.path.isdir(os.path.dirname(location.path)) else False
         except OSError:
             return None
         return True
 
     def _is_shared(self, path: str) -> bool:
         try:
-            device = os.stat(path).st_dev  # noqa: PTH116
+            device = os.stat(path).st_dev
         except OSError:
             return filesystem(path)[0] in (NETWORK, UNKNOWN)
         if device not in self._shared:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .clock import Clock, SystemClock, read_time, write_time
@@ -32,6 +29,9 @@ from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from .journal.base import Journal
     from .model import AliasMove, Artifact, Input, Location, RunInfo
@@ -71,7 +71,9 @@ class Reader:
 
     # --------------------------------------------------------------- resolving
 
-    def resolve(self, reference: str | ArtifactURI | Version, *, at: Moment | None = None) -> Version:
+    def resolve(
+        self, reference: str | ArtifactURI | Version, *, at: Moment | None = None
+    ) -> Version:
         """Return the version that a reference means.
 
         Args:
@@ -114,7 +116,7 @@ class Reader:
             source = SourceURI.parse(reference)
             if not source.uri.startswith("file://"):
                 return Source(source)
-            with self.journal.peek() as ledger:
+            with self.reading(), self.journal.peek() as ledger:
                 occupants = ledger.at(self.locate(source.file))
             return self.resolve(occupants[-1].version.uri) if occupants else Source(source)
         return self.resolve(reference)
@@ -158,7 +160,7 @@ class Reader:
         version = self.version(reference)
         with self.reading() as db:
             node = queries.node_of(db, version.id)
-            assert node is not None  # noqa: S101 - it was just found
+            assert node is not None  # it was just found
             return [self._fact(*row) for row in queries.facts(db, node)]
 
     def version(self, reference: str | ArtifactURI | Version) -> Version:
@@ -175,14 +177,14 @@ class Reader:
         version = self.version(reference)
         with self.reading() as db:
             node = queries.node_of(db, version.id)
-            assert node is not None  # noqa: S101 - it was just found
+            assert node is not None  # it was just found
             return queries.inputs_of(db, node)
 
     def find(
         self,
         name: str | None = None,
         *,
-        type: str | None = None,  # noqa: A002 - the field's word
+        type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         run: str | None = None,
         state: State | None = State.LIVE,
@@ -256,7 +258,7 @@ class Reader:
             PathNotFoundError: nothing is there, and it must exist.
         """
         location = self._places.locate(path, external=external)
-        if must_exist and not location.external and not os.path.exists(location.path):  # noqa: PTH110
+        if must_exist and not location.external and not os.path.exists(location.path):
             raise PathNotFoundError(location.path)
         return location
 
@@ -265,9 +267,10 @@ class Reader:
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Bring the index up to date with everything that anyone recorded, and read from it."""
         self._check_open()
-        if not self.journal.read_only and self._has_pending():
-            self._combiner.combine()
-        self._index.catch_up()
+        head = self.journal.head()
+        if not self.journal.read_only and self._has_pending() and self._combiner.combine():
+            head = self.journal.head()
+        self._index.catch_up(head)
         return self._index.reading()
 
     def rebuild_index(self) -> None:

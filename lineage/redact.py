@@ -43,7 +43,9 @@ _HASHES = {
 }  # fmt: skip
 
 _PATTERNS = [
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+    re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+    ),
     re.compile(r"\b(?:wandb_v\d+_|local-)[\w-]{20,}"),
     re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
     re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"),
@@ -108,7 +110,7 @@ class Redactor:
     @overload
     def value(self, value: dict[str, Any], name: str = "") -> dict[str, Any]: ...
     @overload
-    def value(self, value: Any, name: str = "") -> Any: ...  # noqa: ANN401 - any JSON value
+    def value(self, value: Any, name: str = "") -> Any: ...  # any JSON value
     def value(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets; ``name`` is the key it stands under."""
         if isinstance(value, Mapping):
@@ -122,7 +124,7 @@ class Redactor:
             return value
         if strength == "weak" and _looks_random(value):
             return REDACTED
-        if len(value) == 40 and _HASHES & set(_words(name)):  # noqa: PLR2004 - a git commit
+        if len(value) == 40 and _HASHES & set(_words(name)):
             return value
         return self.text(value)
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from . import grammar
-from .clock import Clock
 from .errors import (
     PublishRefused,
 )
@@ -37,7 +35,9 @@ from .settings import choose_store
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
+    from .clock import Clock
     from .intake import Writer
     from .journal.base import Journal
     from .journal.decide import Outcome
@@ -264,7 +264,7 @@ class Lineage(Reader):
             pins = {each: str(self.resolve(each).uri) for each in references}
             self.commit(JobPinned(job=job, pins=pins))
             known = self.pins(job)
-            assert known is not None  # noqa: S101 - by us or by whoever was first
+            assert known is not None  # by us or by whoever was first
         return known
 
     def combine(self) -> int:

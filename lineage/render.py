@@ -35,10 +35,14 @@ def tree(graph: LineageGraph, focus: Node, *, down: bool = False) -> str:
     while stack:  # not recursion: lineage may be thousands of versions deep
         branch, first, rest = stack.pop()
         known = branch.node in shown
-        branches = [] if branch.node is None or known else list(_branches(graph, branch.node, down))
+        branches = (
+            [] if branch.node is None or known else list(_branches(graph, branch.node, down=down))
+        )
         if branch.node is not None:
             shown.add(branch.node)
-        repeated = known and branch.node is not None and any(_branches(graph, branch.node, down))
+        repeated = (
+            known and branch.node is not None and any(_branches(graph, branch.node, down=down))
+        )
         lines.append(f"{first}{branch.label}{' (see above)' if repeated else ''}")
         for at, child in enumerate(reversed(branches)):
             last = at == 0
@@ -57,7 +61,7 @@ def _title(graph: LineageGraph, node: Node) -> str:
     return title if node.state in ("", "live") else f"{title} [{node.state}]"
 
 
-def _branches(graph: LineageGraph, node: Node, down: bool) -> Iterator[_Branch]:  # noqa: FBT001
+def _branches(graph: LineageGraph, node: Node, *, down: bool) -> Iterator[_Branch]:
     if down:
         yield from _outputs(graph, node)
         return

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import grammar
@@ -23,6 +21,9 @@ from .source import SourceURI
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
     from .intake import Writer
     from .registry import Lineage
 
@@ -48,7 +49,7 @@ class Run:
         job_type: what kind of work it is, e.g. ``training``.
     """
 
-    def __init__(  # noqa: PLR0913 - the facts of one run
+    def __init__(  # the facts of one run
         self,
         store: Lineage,
         name: str,
@@ -63,14 +64,14 @@ class Run:
         self._store = store
         self.id = launch.run_id(name, occasion)
         self.name, self.job, self.job_type = name, launch.job, job_type
-        self._intake = None if intake is None else os.path.join(os.path.abspath(intake), ".lineage")  # noqa: PTH100, PTH118
+        self._intake = None if intake is None else os.path.join(os.path.abspath(intake), ".lineage")
         self._writer: Writer | None = None
         self._is_open = True
         process = Process.current()
         redactor = store.redactor
         settings, _ = plain_lenient(config, other=repr)
         detail = {
-            "folder": os.getcwd(),  # noqa: PTH109
+            "folder": os.getcwd(),
             "git": code_version(),
             "launcher": dict(launch.ids),
             "process": {"pid": process.pid, "boot": process.boot, "started": process.started},
@@ -87,7 +88,7 @@ class Run:
 
     # ------------------------------------------------------------------- using
 
-    def use(  # noqa: PLR0913 - the facts of one edge
+    def use(  # the facts of one edge
         self,
         reference: UseReference,
         role: str = Role.DATA,
@@ -130,7 +131,7 @@ class Run:
         self._commit(Used(run=self.id, input=used, asked=asked))
         return found
 
-    def input(self, reference: UseReference, role: str = Role.DATA, **facts: Any) -> Input:  # noqa: ANN401
+    def input(self, reference: UseReference, role: str = Role.DATA, **facts: Any) -> Input:
         """Return an input for ``publish(inputs=[...])``, without recording a use.
 
         Args:
@@ -151,12 +152,12 @@ class Run:
 
     # -------------------------------------------------------------- publishing
 
-    def publish(  # noqa: PLR0913 - the facts of one version
+    def publish(  # the facts of one version
         self,
         name: str,
         *,
         path: str | os.PathLike[str],
-        type: str,  # noqa: A002 - the field's word
+        type: str,
         metadata: Mapping[str, Any] | None = None,
         inputs: Iterable[UseReference | Input] | None = None,
         aliases: Iterable[str] = (),
@@ -196,7 +197,7 @@ class Run:
             raise PublishRefused(f"digest is 'later' or 'now', not {digest!r}")
         draft = replace(draft, key=idempotency_key)
         outcome = self._store.commit(draft)
-        assert outcome.version is not None  # noqa: S101 - a publish always comes to a version
+        assert outcome.version is not None  # a publish always comes to a version
         for entry in outcome.entries:
             event = entry.event
             if isinstance(event, Published) and outcome.head is not None:
@@ -209,7 +210,7 @@ class Run:
                 )  # fmt: skip
         return self._store.resolve(outcome.version.uri)
 
-    def _draft(  # noqa: PLR0913
+    def _draft(
         self,
         name: str,
         path: str | os.PathLike[str],
@@ -230,7 +231,7 @@ class Run:
             raise PublishRefused(f"the type of art://{identity} is a word such as 'model'")
         location = self._store.locate(path, external=external)
         look = not location.external
-        if look and not os.path.exists(location.path):  # noqa: PTH110
+        if look and not os.path.exists(location.path):
             raise PathNotFoundError(location.path)
         return Published(
             name=identity, type=kind, run=self.id, location=location, metadata=metadata,
@@ -251,12 +252,12 @@ class Run:
 
     # --------------------------------------------------------------- the hooks
 
-    def record(  # noqa: PLR0913 - the facts of one version
+    def record(  # the facts of one version
         self,
         name: str,
         *,
         path: str | os.PathLike[str],
-        type: str,  # noqa: A002 - the field's word
+        type: str,
         metadata: Mapping[str, Any] | None = None,
         inputs: Iterable[Input] | None = None,
         aliases: Iterable[str] = (),
@@ -296,9 +297,7 @@ class Run:
         where = self._store.locate(path)
         return self._append(Deleted(version=where, run=self.id, reason=reason, seen=True))
 
-    def record_described(
-        self, path: str | os.PathLike[str], metadata: Mapping[str, Any]
-    ) -> str:
+    def record_described(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> str:
         """Record more metadata of what lies at a path: one durable append."""
         self._check_open()
         values, non_finite = plain_lenient(metadata)

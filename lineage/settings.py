@@ -43,7 +43,7 @@ def choose_store(
                     f"{path}: [artifacts] store must be an address or a path, not {store!r}"
                 )
             if "://" not in store and store != "memory:":
-                store = os.path.join(os.path.dirname(path), os.path.expanduser(store))  # noqa: PTH111, PTH118, PTH120
+                store = os.path.join(os.path.dirname(path), os.path.expanduser(store))
             return store, f"[artifacts] store of {path}", None
     return _default(environ)
 
@@ -56,16 +56,16 @@ def find_settings(environ: Mapping[str, str], folder: str | os.PathLike[str]) ->
     """
     named = environ.get("NEMOTRON_ENV_FILE")
     if named:
-        if not os.path.isfile(named):  # noqa: PTH113
+        if not os.path.isfile(named):
             raise StoreError(f"NEMOTRON_ENV_FILE names {named}, which is not there; correct it")
-        return os.path.abspath(named)  # noqa: PTH100
-    here = os.path.abspath(folder)  # noqa: PTH100
+        return os.path.abspath(named)
+    here = os.path.abspath(folder)
     while True:
-        path = os.path.join(here, "env.toml")  # noqa: PTH118
-        if os.path.isfile(path):  # noqa: PTH113
+        path = os.path.join(here, "env.toml")
+        if os.path.isfile(path):
             return path
-        parent = os.path.dirname(here)  # noqa: PTH120
-        if parent == here or os.path.isfile(os.path.join(here, "pyproject.toml")):  # noqa: PTH113, PTH118
+        parent = os.path.dirname(here)
+        if parent == here or os.path.isfile(os.path.join(here, "pyproject.toml")):
             return None
         here = parent
 
@@ -76,25 +76,25 @@ def read_settings(path: str) -> dict[str, Any]:
     Raises:
         StoreError: it cannot be read; the parser's line and column are in the message.
     """
-    import tomllib  # noqa: PLC0415 - only where there is an env.toml
+    import tomllib  # only where there is an env.toml
 
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             return tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
 def _default(environ: Mapping[str, str]) -> StoreChoice:
-    home = environ.get("XDG_DATA_HOME") or os.path.join(  # noqa: PTH118
-        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"  # noqa: PTH111
+    home = environ.get("XDG_DATA_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"
     )
-    base = os.path.join(home, "nemotron-lineage")  # noqa: PTH118
+    base = os.path.join(home, "nemotron-lineage")
     kind, name = filesystem(base)
     if kind in (NETWORK, UNKNOWN):
-        path = os.path.join(base, "journal")  # noqa: PTH118
+        path = os.path.join(base, "journal")
         return path, f"the default: a folder, since {home} is on {name}", None
-    path = os.path.join(base, "lineage.db")  # noqa: PTH118
+    path = os.path.join(base, "lineage.db")
     warning = None
     if kind is FLEETING:
         warning = (

@@ -55,14 +55,16 @@ class SourceURI:
         match = _SCHEME.match(text)
         if match is None:
             if text.startswith(("/", "./", "../", "~/")):
-                return cls.local(os.path.realpath(os.path.expanduser(text)))  # noqa: PTH111
+                return cls.local(os.path.realpath(os.path.expanduser(text)))
             raise URIError(text, 0, "scheme", "a source is scheme://... or a path")
         scheme = match[1].lower()
         if scheme == "art":
             raise URIError(text, 0, "scheme", "art:// is an artifact, not a source")
         rest = text[match.end() :]
-        if not rest or any(ord(char) < 33 or ord(char) == 127 for char in rest):  # noqa: PLR2004
-            raise URIError(text, match.end(), "charset", "an address has no spaces and is not empty")
+        if not rest or any(ord(char) < 33 or ord(char) == 127 for char in rest):
+            raise URIError(
+                text, match.end(), "charset", "an address has no spaces and is not empty"
+            )
         if scheme == "file":
             return cls.local(os.path.realpath("/" + unquote(urlsplit(text).path).lstrip("/")))
         if scheme == "hf":
@@ -94,7 +96,7 @@ class SourceURI:
         before, at, after = rest.partition("@")
         revision, _, inside = after.partition("/")
         segments = [part for part in before.split("/") if part]
-        if not segments or segments == [segments[0]] and segments[0] in kinds:
+        if not segments or (segments == [segments[0]] and segments[0] in kinds):
             raise URIError(text, 5, "name", "a Hugging Face source is hf://org/name")
         if at and not revision:
             raise URIError(text, len(text), "name", "the revision after @ is empty")

@@ -114,16 +114,16 @@ class ArtifactURI:
         )
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:  # noqa: ANN401, PLW3201
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
         """Let pydantic models hold this type: text in, value inside, text in JSON."""
-        from pydantic_core import core_schema  # noqa: PLC0415 - only pydantic calls this
+        from pydantic_core import core_schema  # only pydantic calls this
 
         return core_schema.no_info_plain_validator_function(
             cls.of, serialization=core_schema.to_string_ser_schema()
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any:  # noqa: ANN401, PLW3201
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any:
         """Describe the text form in JSON schemas."""
         return {"type": "string", "format": "uri", "examples": ["art://sft-model:v7"]}
 

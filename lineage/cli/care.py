@@ -49,8 +49,8 @@ def _json(parser: Parser) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[audit.Progress]:
     """Show a progress bar on stderr when that is a terminal; give a function to move it."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
@@ -60,7 +60,9 @@ def progress(title: str) -> Iterator[audit.Progress]:
     console = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -161,12 +163,15 @@ def _check_package(words: Words) -> Found:
         yield True, f"nemotron-lineage {version('nemotron-lineage')}"
     except PackageNotFoundError:
         yield True, "nemotron-lineage runs from its source folder"
-    import nemotron  # noqa: PLC0415
+    import nemotron
 
     if getattr(nemotron, "__file__", None) is not None:
-        yield False, (
-            f"another package owns `nemotron` ({nemotron.__file__}); nemotron-lineage replaces "
-            "its kit and cannot live beside it. Uninstall one of them"
+        yield (
+            False,
+            (
+                f"another package owns `nemotron` ({nemotron.__file__}); nemotron-lineage replaces "
+                "its kit and cannot live beside it. Uninstall one of them"
+            ),
         )
     owners = [
         dist.metadata["Name"]
@@ -174,9 +179,12 @@ def _check_package(words: Words) -> Found:
         if any(str(file) == "nemotron/kit/__init__.py" for file in dist.files or ())
     ]
     if len(owners) > 1:
-        yield False, (
-            f"{' and '.join(sorted(owners))} both hold nemotron/kit; whichever was installed last "
-            "overwrote the other. Uninstall both, then install nemotron-lineage"
+        yield (
+            False,
+            (
+                f"{' and '.join(sorted(owners))} both hold nemotron/kit, and whichever was installed "
+                "last overwrote the other. Uninstall both, then install nemotron-lineage"
+            ),
         )
 
 
@@ -195,7 +203,7 @@ def _check_store(words: Words) -> Found:
             if pending:
                 yield True, f"{pending} records wait in intakes; the next reader takes them"
             cache = store.journal.cache
-            if cache is None or (os.path.isdir(cache) and filesystem(cache)[0] != LOCAL):  # noqa: PTH112
+            if cache is None or (os.path.isdir(cache) and filesystem(cache)[0] != LOCAL):
                 yield True, "its index is not on a local disk, so it is made anew when needed"
     except (LineageError, OSError) as error:
         missing = "there is no store" in str(error)
@@ -214,6 +222,6 @@ def _demo_words(parser: Parser) -> None:
 
 def demo(words: Words) -> int:
     """Run the demo pipeline."""
-    from ..demo import run_demo  # noqa: PLC0415
+    from ..demo import run_demo
 
     return run_demo(words.folder)

@@ -7,7 +7,6 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +15,8 @@ from ..errors import LineageError
 from .exits import STATUSES, explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from ..registry import Lineage
 
 __all__ = ["GROUP", "Check", "Command", "Commands", "build_parser", "run"]
@@ -73,14 +74,14 @@ class Commands:
 
 def open_store(words: Words, *, create: bool = False) -> Lineage:
     """Open the store that the words name; reading commands make none."""
-    from ..registry import open_store as open_  # noqa: PLC0415 - not for --help
+    from ..registry import open_store as open_  # not for --help
 
     return open_(words.store, create=create)
 
 
 def all_commands() -> Commands:
     """Collect our own commands and those of other packages."""
-    from . import care, show, write  # noqa: PLC0415 - they import this module
+    from . import care, show, write  # they import this module
 
     commands = Commands()
     for module in (show, write, care):

@@ -47,7 +47,7 @@ def _row(address: str, name: str, version: int | None, alias: str | None) -> tup
     file = address.removeprefix("sqlite:///")
     folder = f"{file}.d"
     index_file = f"{folder}/{NAME}.db"
-    if not os.path.isfile(file) or not os.path.isfile(index_file):  # noqa: PTH113
+    if not os.path.isfile(file) or not os.path.isfile(index_file):
         return None
     journal = index = None
     try:
@@ -74,14 +74,14 @@ def _has_news(journal: sqlite3.Connection, folder: str) -> bool:
     if journal.execute("SELECT 1 FROM ledger_state").fetchone():
         return True
     try:
-        names = os.listdir(f"{folder}/intake")  # noqa: PTH208
+        names = os.listdir(f"{folder}/intake")
     except OSError:
         return False
     for name in names:
         row = journal.execute(
             "SELECT offset FROM ledger_writer WHERE id=?", (name.removesuffix(".jsonl"),)
         ).fetchone()
-        if os.path.getsize(f"{folder}/intake/{name}") > (row[0] if row else 0):  # noqa: PTH202
+        if os.path.getsize(f"{folder}/intake/{name}") > (row[0] if row else 0):
             return True
     return False
 

@@ -7,13 +7,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status (see ``exits.py``)."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["resolve"]:
-        from .fast import resolve  # noqa: PLC0415
+        from .fast import resolve
 
         found = resolve(words[1:])
         if found is not None:
-            print(found)  # noqa: T201 - this is what the command is for
+            print(found)
             return 0
-    from .commands import run  # noqa: PLC0415
+    from .commands import run
 
     return run(words)
 

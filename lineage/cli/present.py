@@ -18,7 +18,7 @@ from ..uri import ArtifactURI
 __all__ = ["brief", "plain", "say", "show_json", "table", "when"]
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value in, JSON out
+def plain(value: Any) -> Any:
     """Bring a value down to JSON."""
     if isinstance(value, Node):
         return {"uri": value.uri, "kind": value.kind, "type": value.type, "state": value.state}
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value in, JSON out
     return value
 
 
-def _fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+def _fields(value: Any) -> dict[str, Any]:  # any dataclass
     return {spec.name: plain(getattr(value, spec.name)) for spec in fields(value)}
 
 
@@ -78,4 +78,4 @@ def brief(metadata: Mapping[str, Any], limit: int = 4) -> str:
 
 def _short(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 24 else text[:21] + "..."  # noqa: PLR2004 - one column
+    return text if len(text) <= 24 else text[:21] + "..."

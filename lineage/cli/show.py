@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from ..graph import Node
-from ..model import Version
 from .commands import Command, Commands, open_store
 from .present import brief, plain, say, show_json, table, when
+
+if TYPE_CHECKING:
+    from ..graph import Node
+    from ..model import Version
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -185,7 +188,7 @@ def _find_words(parser: Parser) -> None:
 
 def find(words: Words) -> int:
     """List the versions that fit."""
-    from ..model import State  # noqa: PLC0415
+    from ..model import State
 
     with open_store(words) as store:
         found = store.find(
@@ -198,7 +201,7 @@ def find(words: Words) -> int:
 
 def pair(text: str) -> tuple[str, object]:
     """Read ``key=value``; the value is JSON where it reads as JSON, else text."""
-    import json  # noqa: PLC0415
+    import json
 
     key, mark, value = text.partition("=")
     if not mark or not key:
@@ -225,7 +228,7 @@ def tree(words: Words) -> int:
     with open_store(words) as store:
         graph = store.lineage(words.uri, at=_moment(words))
         if words.picture:
-            from ..export.picture import write_picture  # noqa: PLC0415
+            from ..export.picture import write_picture
 
             write_picture(graph, words.picture)
             say(words.picture)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from ..model import Input, Version
 from ..registry import ANY
 from .commands import Command, Commands, open_store
 from .present import say, show_json
 from .show import pair
+
+if TYPE_CHECKING:
+    from ..model import Input, Version
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -64,7 +67,10 @@ def _publish_words(parser: Parser) -> None:
 
 def publish(words: Words) -> int:
     """Publish a path."""
-    with open_store(words, create=True) as store, store.run("lineage publish", job_type="manual") as run:
+    with (
+        open_store(words, create=True) as store,
+        store.run("lineage publish", job_type="manual") as run,
+    ):
         inputs: list[Input] = []
         for text in words.input:
             role, mark, reference = text.partition("=")
@@ -107,11 +113,13 @@ def import_(words: Words) -> int:
 
 def import_dir(words: Words) -> int:
     """Register an existing folder as a version of its own origin."""
-    with open_store(words, create=True) as store:
-        with store.run("lineage import", job_type="import") as run:
-            for origin in words.origin:
-                run.use(origin, role="data" if words.type == "dataset" else "init")
-            version = run.publish(
+    with (
+        open_store(words, create=True) as store,
+        store.run("lineage import", job_type="import") as run,
+    ):
+        for origin in words.origin:
+            run.use(origin, role="data" if words.type == "dataset" else "init")
+        version = run.publish(
                 words.name, path=words.path, type=words.type, metadata=dict(words.meta),
                 aliases=words.alias, digest="now" if words.digest else "later",
             )  # fmt: skip
@@ -151,7 +159,7 @@ def retire(words: Words) -> int:
         heirs = store.lineage(version.uri).descendants()
     if heirs:
         shown = ", ".join(node.uri for node in heirs[:3])
-        more = f" and {len(heirs) - 3} more" if len(heirs) > 3 else ""  # noqa: PLR2004
+        more = f" and {len(heirs) - 3} more" if len(heirs) > 3 else ""
         sys.stderr.write(f"note: made from it: {shown}{more}\n")
     return _answer(version, words)
 

@@ -39,14 +39,14 @@ def run_demo(folder: str) -> int:
             "try: pip install 'nemotron-lineage[demo]'"
         )
     _make_empty(folder)
-    environment = {**os.environ, "LINEAGE_STORE": os.path.join(folder, STORE)}  # noqa: PTH118
+    environment = {**os.environ, "LINEAGE_STORE": os.path.join(folder, STORE)}
     # the matrices are tiny: more threads only wait for each other
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     began = time.monotonic()
     for number, stage in enumerate(STAGES, 1):
         _say(f"\n[{number}/{len(STAGES)}] {stage}")
         command = [sys.executable, "-m", "nemotron.lineage.demo", stage, folder]
-        status = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+        status = subprocess.run(command, env=environment, check=False).returncode
         if status:
             return status
     _say(f"\ntrained in {time.monotonic() - began:.0f} s")
@@ -55,18 +55,18 @@ def run_demo(folder: str) -> int:
 
 
 def _make_empty(folder: str) -> None:
-    mark = os.path.join(folder, STORE)  # noqa: PTH118
-    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(mark):  # noqa: PTH112, PTH208, PTH110
+    mark = os.path.join(folder, STORE)
+    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(mark):
         raise LineageError(f"{folder} holds other things; name another folder for the demo")
     shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)  # noqa: PTH103
+    os.makedirs(folder)
 
 
 def _show(folder: str) -> None:
-    from ..export.picture import write_picture  # noqa: PLC0415
-    from ..registry import open_store  # noqa: PLC0415
+    from ..export.picture import write_picture
+    from ..registry import open_store
 
-    with open_store(os.path.join(folder, STORE)) as store:  # noqa: PTH118
+    with open_store(os.path.join(folder, STORE)) as store:
         oldest = store.log("demo/pretrain-model")[-1]
         shutil.rmtree(oldest.path)
         store.retire(oldest, "the demo makes room")
@@ -82,10 +82,10 @@ def _show(folder: str) -> None:
         _say(f"\nWhich models learned from {raw.uri}? {len(models)} of them:\n")
         _say(impact.tree(down=True))
 
-        picture = os.path.join(folder, PICTURE)  # noqa: PTH118
+        picture = os.path.join(folder, PICTURE)
         write_picture(graph, picture)
     _say(f"\npicture of it all: {picture}")
-    _say(f"look around:  export LINEAGE_STORE={os.path.join(folder, STORE)}")  # noqa: PTH118
+    _say(f"look around:  export LINEAGE_STORE={os.path.join(folder, STORE)}")
     _say(f"              lineage show {FINAL}")
     _say("              lineage log demo/pretrain-model")
 

@@ -6,11 +6,13 @@ Small enough to train in seconds, large enough that its loss really falls.
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Adam", "LetterModel"]
 
@@ -39,13 +41,15 @@ class LetterModel:
         def matrix(rows: int, columns: int) -> Floats:
             return draw.standard_normal((rows, columns), np.float32) / np.float32(rows**0.5)
 
-        return cls({
-            "embedding": matrix(vocabulary, WIDTH),
-            "hidden": matrix(CONTEXT * WIDTH, HIDDEN),
-            "hidden_bias": np.zeros(HIDDEN, np.float32),
-            "output": matrix(HIDDEN, vocabulary),
-            "output_bias": np.zeros(vocabulary, np.float32),
-        })
+        return cls(
+            {
+                "embedding": matrix(vocabulary, WIDTH),
+                "hidden": matrix(CONTEXT * WIDTH, HIDDEN),
+                "hidden_bias": np.zeros(HIDDEN, np.float32),
+                "output": matrix(HIDDEN, vocabulary),
+                "output_bias": np.zeros(vocabulary, np.float32),
+            }
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:

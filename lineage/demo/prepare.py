@@ -52,14 +52,12 @@ def prepare(folder: str) -> None:
             pairs = _questions(texts["manual"])
             path = root / "answers.jsonl"
             path.write_text("\n".join(json.dumps(pair) for pair in pairs))
-            run.publish(
-                "demo/answers", path=path, type="dataset", metadata={"pairs": len(pairs)}
-            )
+            run.publish("demo/answers", path=path, type="dataset", metadata={"pairs": len(pairs)})
             words = Counter(re.findall(r"[a-z]{3,}", texts["manual"].lower()))
             path = root / "words.json"
             path.write_text(json.dumps([word for word, _ in words.most_common(_WORDS)]))
             run.publish("demo/words", path=path, type="dataset", metadata={"words": _WORDS})
-    print(f"{len(texts['manual']) + len(texts['project']):,} characters, {len(pairs)} answers")  # noqa: T201
+    print(f"{len(texts['manual']) + len(texts['project']):,} characters, {len(pairs)} answers")
 
 
 def _python_manual() -> Path:
@@ -78,12 +76,11 @@ def _own_text(root: Path) -> Path:
 
 
 def _read(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":  # strings of a dictionary; written in pieces by some releases
-        namespace: dict[str, dict[str, str]] = {}
-        exec(compile(text, path, "exec"), namespace)  # noqa: S102 - Python's own file
-        text = "\n\n".join(namespace["topics"].values())
-    return text
+    if path.name == "topics.py":
+        from pydoc_data.topics import topics
+
+        return "\n\n".join(topics.values())
+    return path.read_text(encoding="utf-8")
 
 
 def _encode(text: str, letters: list[str]) -> np.ndarray:

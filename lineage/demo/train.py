@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..model import Source, Version
 from ..registry import open_store
-from ..run import Run
 from .model import CONTEXT, Adam, LetterModel, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model import Source, Version
+    from ..run import Run
 
 __all__ = ["pretrain", "rl", "sft"]
 
@@ -97,7 +100,7 @@ def rl(folder: str) -> None:
         store.alias(last, "final")
 
 
-def _train(  # noqa: PLR0913, PLR0917 - one loop for two stages
+def _train(
     run: Run,
     model: LetterModel,
     batch: _Batches,
@@ -174,8 +177,8 @@ def _reward(text: Tokens, letters: list[str], words: frozenset[str]) -> float:
 @contextmanager
 def _progress(title: str, steps: int) -> Iterator[_Bar]:
     """Show a bar with the newest figures; plain lines when this is no terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
     console = Console()
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[facts]}")
@@ -191,4 +194,4 @@ def _progress(title: str, steps: int) -> Iterator[_Bar]:
         yield advance
     first, last = ({k: np.mean([s[k] for s in part]) for k in part[0]}
                    for part in (seen[:20], seen[-20:]))  # fmt: skip
-    print(", ".join(f"{name} {first[name]:.3f} -> {last[name]:.3f}" for name in first))  # noqa: T201
+    print(", ".join(f"{name} {first[name]:.3f} -> {last[name]:.3f}" for name in first))

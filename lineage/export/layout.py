@@ -7,9 +7,13 @@ sweeps over neighbours' mean positions give the order within a column.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 __all__ = ["Layout", "Place", "arrange"]
 
@@ -62,9 +66,7 @@ def arrange(nodes: Sequence[str], edges: Iterable[Edge]) -> Layout:
         for at, node in enumerate(layer)
     }
     routes = {edge: [place[each] for each in chain] for edge, chain in chains.items()}
-    return Layout(
-        {node: place[node] for node in nodes}, routes, max(layers, default=-1) + 1, rows
-    )
+    return Layout({node: place[node] for node in nodes}, routes, max(layers, default=-1) + 1, rows)
 
 
 def _columns(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
@@ -102,7 +104,7 @@ def _order(layers: Mapping[int, list[Hashable]], chains: Iterable[Sequence[Hasha
     before: dict[Hashable, list[Hashable]] = defaultdict(list)
     after: dict[Hashable, list[Hashable]] = defaultdict(list)
     for chain in chains:
-        for src, dst in zip(chain, chain[1:], strict=False):
+        for src, dst in itertools.pairwise(chain):
             after[src].append(dst)
             before[dst].append(src)
     at = {node: float(row) for layer in layers.values() for row, node in enumerate(layer)}

@@ -29,6 +29,13 @@ _COLOURS = {
     "source": ("#e8e8e8", "#666666"), "run": ("#fff4d6", "#b58900"),
     "dataset": ("#dcecff", "#2b6cb0"), "model": ("#dff5e1", "#2f855a"),
 }  # fmt: skip
+_DEFINITIONS = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+    'markerHeight="7" orient="auto"><path d="M0,0L8,4L0,8z" fill="#888"/></marker>'
+    '<pattern id="gone" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="6" height="6" fill="#f6f6f6"/>'
+    '<line y2="6" stroke="#c53030" stroke-width="1.5"/></pattern></defs>'
+)
 _OTHER = ("#efe4fb", "#6b46c1")
 
 
@@ -50,7 +57,7 @@ def write_picture(graph: LineageGraph, path: str | os.PathLike[str]) -> None:
     Raises:
         PublishRefused: another ending.
     """
-    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    ending = os.path.splitext(path)[1].lower()
     if ending not in (".svg", ".html"):
         raise PublishRefused(f"{os.fspath(path)}: a picture is .svg or .html")
     text = svg(graph)
@@ -62,7 +69,7 @@ def write_picture(graph: LineageGraph, path: str | os.PathLike[str]) -> None:
             f"<style>body{{font-family:sans-serif;margin:1em}}</style></head>\n"
             f"<body><h1>{title}</h1>\n{text}\n</body></html>\n"
         )
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -79,20 +86,18 @@ def svg(graph: LineageGraph) -> str:
     width = 2 * _MARGIN + layout.columns * (_WIDTH + _GAP_X) - _GAP_X
     height = 2 * _MARGIN + max(1, layout.rows) * (_HEIGHT + _GAP_Y) - _GAP_Y
     focus = graph.focus
-    lines = [
+    start = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="sans-serif" font-size="12" role="img">',
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path d="M0,0L8,4L0,8z" fill="#888"/></marker>'
-        '<pattern id="gone" width="6" height="6" patternUnits="userSpaceOnUse" '
-        'patternTransform="rotate(45)"><rect width="6" height="6" fill="#f6f6f6"/>'
-        '<line y2="6" stroke="#c53030" stroke-width="1.5"/></pattern></defs>',
-    ]
+        f'height="{height}" font-family="sans-serif" font-size="12" role="img">'
+    )
+    lines = [start, _DEFINITIONS]
     for ends, route in layout.routes.items():
         roles = sorted(edges[ends] - {"produced", "continued"})
         lines += _edge([_corner(place) for place in route], roles)
     for key, box in boxes.items():
-        lines.append(_draw(box, _corner(layout.place[key]), focus=focus is not None and box is box_of[focus]))
+        lines.append(
+            _draw(box, _corner(layout.place[key]), focus=focus is not None and box is box_of[focus])
+        )
     return "\n".join([*lines, "</svg>"])
 
 
@@ -127,7 +132,7 @@ def _box(node: Node) -> _Box:
 
 def _stack(members: list[Node]) -> _Box:
     first, last = members[0], members[-1]
-    name, _, number = last.uri.rpartition(":")
+    _name, _, number = last.uri.rpartition(":")
     label = f"{first.uri.removeprefix('art://')} to {number}"
     note = f"{len(members)} x {first.type}"
     if first.state not in ("", "live"):

@@ -1,0 +1,1 @@
+"""The index: tables that answer questions, projected from the journal."""

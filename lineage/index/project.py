@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..commits import Commit, Entry
 from ..events import (
     AliasMoved,
     Deleted,
@@ -31,6 +30,7 @@ from .schema import NAME, SCHEMA, SOURCE, STEP, VERSION
 if TYPE_CHECKING:
     import sqlite3
 
+    from ..commits import Commit, Entry
     from ..journal.base import Journal
 
 __all__ = ["Index"]
@@ -162,7 +162,7 @@ class _Taker:
         return node
 
     def _set(self, node: int, what: str, *values: object) -> None:
-        self._db.execute(f"UPDATE version SET {what} AND id=?", (*values, node))  # noqa: S608
+        self._db.execute(f"UPDATE version SET {what} AND id=?", (*values, node))
 
     def _gone(self, node: int, version: VersionId, state: State) -> None:
         self._set(node, f"state=?, gone=? WHERE state NOT IN {_FINAL}", state, self._commit.number)
@@ -185,7 +185,9 @@ class _Taker:
             if value is not None or key in event.non_finite
         }
         what = "metadata=?, non_finite=? WHERE 1"
-        self._set(node, what, canonical_json(metadata), json.dumps(non_finite) if non_finite else None)
+        self._set(
+            node, what, canonical_json(metadata), json.dumps(non_finite) if non_finite else None
+        )
 
     def _alias_moved(self, event: AliasMoved) -> int | None:
         by = event.run or event.by
@@ -218,7 +220,7 @@ class _Taker:
             " VALUES(?,?,?,?,'{}','{}',?)",
             (uid, name, RunStatus.RUNNING, started, self._commit.number),
         )
-        assert cursor.lastrowid is not None  # noqa: S101 - just inserted
+        assert cursor.lastrowid is not None  # just inserted
         return cursor.lastrowid
 
     def _run_started(self, event: RunStarted, entry: Entry) -> int:
@@ -297,7 +299,5 @@ class _Taker:
         return node
 
     def _next(self, table: str, kind: int) -> int:
-        (last,) = self._db.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608
+        (last,) = self._db.execute(f"SELECT max(id) FROM {table}").fetchone()
         return kind if last is None else int(last) + 4
-
-

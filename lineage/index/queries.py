@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..clock import read_time
@@ -25,6 +24,7 @@ from .schema import SOURCE, VERSION, kind_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..uri import ArtifactURI
 
@@ -70,7 +70,7 @@ def versions(db: sqlite3.Connection, name: str, at: int | None = None) -> list[V
 def find_versions(
     db: sqlite3.Connection,
     *,
-    type: str | None = None,  # noqa: A002 - the word of the API
+    type: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     name: str | None = None,
     run: str | None = None,
@@ -80,6 +80,7 @@ def find_versions(
     """Yield the versions that fit, newest first.
 
     Args:
+        db: an open connection to the index.
         type: type of the version.
         metadata: dotted keys and the values that they must have.
         name: a pattern with ``*`` and ``?``.
@@ -190,7 +191,7 @@ def live_near(db: sqlite3.Connection, name: str, number: int) -> tuple[str, ...]
     """Return up to three live versions of an artifact, the nearest numbers first."""
     rows = db.execute(
         "SELECT v.number FROM version v JOIN artifact a ON a.id=v.artifact WHERE a.name=?1"
-        f" AND v.state NOT IN {GONE} AND v.commit_number NOT NULL"  # noqa: S608
+        f" AND v.state NOT IN {GONE} AND v.commit_number NOT NULL"
         " ORDER BY abs(v.number - ?2), v.number DESC LIMIT ?3",
         (name, number, _NEAR),
     )
@@ -246,9 +247,7 @@ def moves(db: sqlite3.Connection, name: str) -> list[AliasMove]:
     ]
 
 
-_RUN = (
-    "SELECT uid,name,job,job_type,status,started,ended,host,user,config,detail,error FROM run"
-)
+_RUN = "SELECT uid,name,job,job_type,status,started,ended,host,user,config,detail,error FROM run"
 
 
 def run(db: sqlite3.Connection, uid: str) -> RunInfo | None:

@@ -28,31 +28,31 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
         StoreNotFoundError: nothing is there and ``create`` is false.
     """
     if address == "memory:":
-        from .memory import MemoryJournal  # noqa: PLC0415
+        from .memory import MemoryJournal
 
         return MemoryJournal()
     scheme, mark, rest = address.partition("://")
     if mark and scheme == "sqlite":
-        return _sqlite(rest.removeprefix("/"), create)
+        return _sqlite(rest.removeprefix("/"), create=create)
     if mark and scheme == "file":
-        return _directory(unquote(rest), create)
+        return _directory(unquote(rest), create=create)
     if mark:
         raise StoreUnsuitable(
             f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder or a path"
         )
-    path = os.path.expanduser(address)  # noqa: PTH111
-    if os.path.isfile(path) or path.endswith(_DATABASES):  # noqa: PTH113
-        return _sqlite(path, create)
-    return _directory(path, create)
+    path = os.path.expanduser(address)
+    if os.path.isfile(path) or path.endswith(_DATABASES):
+        return _sqlite(path, create=create)
+    return _directory(path, create=create)
 
 
-def _sqlite(path: str, create: bool) -> Journal:  # noqa: FBT001
-    from .sqlite import SQLiteJournal  # noqa: PLC0415
+def _sqlite(path: str, *, create: bool) -> Journal:
+    from .sqlite import SQLiteJournal
 
     return SQLiteJournal(path, create=create)
 
 
-def _directory(path: str, create: bool) -> Journal:  # noqa: FBT001
-    from .directory import DirectoryJournal  # noqa: PLC0415
+def _directory(path: str, *, create: bool) -> Journal:
+    from .directory import DirectoryJournal
 
     return DirectoryJournal(path, create=create)

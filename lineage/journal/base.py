@@ -6,7 +6,6 @@ The promises are proved for each kind by one suite, ``nemotron.lineage.testing.J
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ..commits import GENESIS, Commit, Head
@@ -14,11 +13,12 @@ from ..errors import Conflict, StoreDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from ..intake import Intakes
     from .ledger import Ledger
 
-__all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "unlinked"]
+__all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "absent", "unlinked"]
 
 GATE_TIMEOUT = 30.0  # seconds; far above what 128 writers need, far below what a job would notice
 
@@ -84,7 +84,11 @@ class Journal(ABC):
 
     @abstractmethod
     def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
-        """Yield (number, text) of the commits in ``after < number <= upto``, in order."""
+        """Yield (number, text) of the commits in ``after < number <= upto``, in order.
+
+        Raises:
+            StoreDamaged: one of them is not there.
+        """
 
     @abstractmethod
     def turn(self, timeout: float = GATE_TIMEOUT) -> AbstractContextManager[Turn]:
@@ -100,7 +104,10 @@ class Journal(ABC):
 
     @abstractmethod
     def peek(self) -> AbstractContextManager[Ledger]:
-        """Look at the ledger as far as it is known here, without a turn. Only read from it."""
+        """Look at the ledger without a turn, at the head that ``head`` last returned or later.
+
+        Only read from it.
+        """
 
     @abstractmethod
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
@@ -143,6 +150,11 @@ class Journal(ABC):
             else:
                 high = middle - 1
         return low
+
+
+def absent(number: int) -> StoreDamaged:
+    """Return the error for a commit that is not there although later ones are, or should be."""
+    return StoreDamaged(f"commit {number} is not there. Try: lineage fsck", commit=number)
 
 
 def unlinked(number: int) -> StoreDamaged:

@@ -338,9 +338,7 @@ def _changes_nothing(state: State, event: Event) -> bool:
             return False
 
 
-def _about_place(
-    ledger: Ledger, entry: Entry, event: AboutVersion, location: Location
-) -> Outcome:
+def _about_place(ledger: Ledger, entry: Entry, event: AboutVersion, location: Location) -> Outcome:
     """Speak of all versions at a place; keep it for later when none is known there yet.
 
     The host that deletes a checkpoint may be heard before the host that saved it.

@@ -36,7 +36,7 @@ from ..files import Files, explain
 from ..filesystems import cache_folder
 from ..intake import FolderIntakes
 from ..metadata import canonical_json
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
 from .ledger import LEDGER_SCHEMA, Ledger
 from .projection import Projection, position
 
@@ -79,14 +79,14 @@ class DirectoryJournal(Journal):
         files: Files | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._root = os.path.abspath(root)  # noqa: PTH100
+        self._root = os.path.abspath(root)
         self.address = f"file://{self._root}"
         self._files = files or Files()
-        self._commits = os.path.join(self._root, "commits")  # noqa: PTH118
+        self._commits = os.path.join(self._root, "commits")
         self.id = self._open(create=create)
         self.read_only = not os.access(self._commits, os.W_OK)
         self.cache = cache_folder(self._root, self.id) if cache == "" else cache
-        intake = os.path.join(self._root, "intake")  # noqa: PTH118
+        intake = os.path.join(self._root, "intake")
         self.intakes = FolderIntakes(intake, self._files, clock)
         self._ledger = _LedgerCache(self)
         self._known = GENESIS
@@ -95,7 +95,7 @@ class DirectoryJournal(Journal):
     # -------------------------------------------------------------- life cycle
 
     def _open(self, *, create: bool) -> str:
-        path = os.path.join(self._root, "journal.json")  # noqa: PTH118
+        path = os.path.join(self._root, "journal.json")
         try:
             data = self._files.read(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +127,7 @@ class DirectoryJournal(Journal):
         identity = canonical_json({"format": FORMAT, "id": new_id(), "kind": "directory"})
         try:
             self._files.make_folder(self._commits)
-            self._files.make_folder(os.path.join(self._root, "intake"))  # noqa: PTH118
+            self._files.make_folder(os.path.join(self._root, "intake"))
             with suppress(FileExistsError):  # another process was first: its id counts
                 self._files.put_new(path, identity.encode() + b"\n")
             return self._files.read(path)
@@ -176,16 +176,18 @@ class DirectoryJournal(Journal):
         """Yield (number, text) of commits."""
         for number in range(after + 1, upto + 1):
             try:
-                yield number, self._files.read(self._path(number)).decode("ascii", "replace")
+                yield number, self._text(number)
             except FileNotFoundError:
-                message = f"commit {number} is not there ({self._path(number)}). Try: lineage fsck"
-                raise StoreDamaged(message, commit=number) from None
+                raise absent(number) from None
+
+    def _text(self, number: int) -> str:
+        return self._files.read(self._path(number)).decode("ascii", "replace").rstrip("\n")
 
     def _bucket(self, bucket: int) -> str:
-        return os.path.join(self._commits, f"{bucket:06d}")  # noqa: PTH118
+        return os.path.join(self._commits, f"{bucket:06d}")
 
     def _path(self, number: int) -> str:
-        return os.path.join(self._bucket(number // BUCKET), f"{number:09d}.json")  # noqa: PTH118
+        return os.path.join(self._bucket(number // BUCKET), f"{number:09d}.json")
 
     # ----------------------------------------------------------------- writing
 
@@ -210,7 +212,9 @@ class DirectoryJournal(Journal):
 
     @contextmanager
     def peek(self) -> Iterator[Ledger]:
-        """Look at the ledger without a turn, as far as it is known on this host."""
+        """Look at the ledger without a turn, at the head that was last asked for or written."""
+        if self._ledger.head().number < self._known.number:
+            self._ledger.catch_up(self._known)
         with self._ledger.reading() as db:
             yield Ledger(db)
 
@@ -242,23 +246,22 @@ class DirectoryJournal(Journal):
 
     def _sweep(self, folder: str) -> None:
         """Remove what killed writers left behind; nobody ever reads it."""
-        with suppress(OSError), os.scandir(os.path.dirname(folder)) as buckets:  # noqa: PTH120
+        with suppress(OSError), os.scandir(os.path.dirname(folder)) as buckets:
             for bucket in buckets:
                 for entry in os.scandir(bucket.path):
                     if entry.name.startswith(".new-"):
                         with suppress(OSError):
                             if time.time() - entry.stat().st_mtime > _LEFTOVER:
-                                os.unlink(entry.path)  # noqa: PTH108
+                                os.unlink(entry.path)
 
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
         """Blank one payload of a commit, on the disk too."""
         path = self._path(number)
-        blanked = Commit.read(self._files.read(path).decode("ascii"), number=number).blank(
+        blanked = Commit.read(self._text(number), number=number).blank(
             event, kept
         )
         self._files.put_over(path, blanked.text.encode("ascii") + b"\n")
         self.intakes.blank(event)
-
 
     def relearn(self) -> None:
         """Make the ledger anew."""
@@ -276,7 +279,9 @@ class _LedgerCache(Projection):
 
 
 class _DirectoryTurn(Turn):
-    def __init__(self, journal: DirectoryJournal, cache: _LedgerCache, db: sqlite3.Connection) -> None:
+    def __init__(
+        self, journal: DirectoryJournal, cache: _LedgerCache, db: sqlite3.Connection
+    ) -> None:
         self._journal, self._cache, self._db = journal, cache, db
         self.head = position(db)
         self.ledger = Ledger(db)

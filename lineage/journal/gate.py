@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
+
 class Gate:
     """One door, named by a file; made on first use and never removed.
 
@@ -154,15 +155,15 @@ def _watch_forks(gate: Gate) -> None:
 
     def before() -> None:
         if (gate := reference()) is not None:
-            gate._opening.acquire()  # noqa: SLF001 - of this very class
+            gate._opening.acquire()
 
     def after_in_parent() -> None:
-        if (gate := reference()) is not None and gate._opening.locked():  # noqa: SLF001
-            gate._opening.release()  # noqa: SLF001
+        if (gate := reference()) is not None and gate._opening.locked():
+            gate._opening.release()
 
     def after_in_child() -> None:
         if (gate := reference()) is not None:
-            gate._forget()  # noqa: SLF001
+            gate._forget()
 
     os.register_at_fork(
         before=before, after_in_parent=after_in_parent, after_in_child=after_in_child

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..commits import Entry, Mark
@@ -36,6 +35,7 @@ from ..model import Location, State, VersionId
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from ..commits import Commit
 
@@ -127,7 +127,8 @@ class Ledger:
     def artifact(self, name: str) -> ArtifactState | None:
         """Return the state of an artifact, or None when the name is new."""
         row = self._one(
-            "SELECT id, type, next, origin, newest, newest_writer FROM ledger_artifact WHERE name=?",
+            "SELECT id, type, next, origin, newest, newest_writer FROM ledger_artifact"
+            " WHERE name=?",
             name,
         )
         return ArtifactState(*row) if row else None
@@ -160,7 +161,8 @@ class Ledger:
     def orphans(self, location: Location, since: str) -> list[tuple[str, dict[str, Any]]]:
         """Return (kind, payload) of what was seen at a place before anyone knew a version there."""
         rows = self._db.execute(
-            "SELECT kind, payload FROM ledger_orphan WHERE place=? AND occurred>=? ORDER BY occurred",
+            "SELECT kind, payload FROM ledger_orphan WHERE place=? AND occurred>=?"
+            " ORDER BY occurred",
             (_place(location), since),
         )
         return [(kind, json.loads(payload)) for kind, payload in rows]
@@ -210,7 +212,7 @@ class Ledger:
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return every table in order, for comparison with a replay."""
         return {
-            table: sorted(self._db.execute(f"SELECT * FROM ledger_{table}").fetchall(), key=repr)  # noqa: S608
+            table: sorted(self._db.execute(f"SELECT * FROM ledger_{table}").fetchall(), key=repr)
             for table in LEDGER_TABLES
         }
 
@@ -225,7 +227,7 @@ class Ledger:
     def relearn(self, commits: Iterable[Commit]) -> None:
         """Forget everything and apply commits from the first on."""
         for table in LEDGER_TABLES:
-            self._run(f"DELETE FROM ledger_{table}")  # noqa: S608 - our own names
+            self._run(f"DELETE FROM ledger_{table}")
         for commit in commits:
             self.take(commit)
 
@@ -282,7 +284,7 @@ class Ledger:
                 self._about_version(event)
 
     def _published(self, entry: Entry, event: Published) -> None:
-        assert event.number is not None  # noqa: S101 - closed
+        assert event.number is not None  # closed
         self._run(
             "INSERT INTO ledger_artifact(name,type,next,newest,newest_writer) VALUES(?,?,?,?,?)"
             " ON CONFLICT(name) DO UPDATE SET next=excluded.next, newest=excluded.newest,"
@@ -319,7 +321,7 @@ class Ledger:
             canonical_json(dict(event.origin or {})) if imported else None, event.name,
         )  # fmt: skip
 
-    def _orphan(self, entry: Entry, event: Any) -> None:  # noqa: ANN401 - any event about a version
+    def _orphan(self, entry: Entry, event: Any) -> None:  # any event about a version
         payload = {key: value for key, value in event.payload().items() if key != "version"}
         self._run(
             "INSERT OR IGNORE INTO ledger_orphan VALUES(?,?,?,?,?)",
@@ -348,21 +350,21 @@ class Ledger:
             case _:
                 pass
 
-    def _version(self, column: str, version: VersionId) -> Any:  # noqa: ANN401 - a row
+    def _version(self, column: str, version: VersionId) -> Any:  # a row
         return self._one(
-            f"SELECT v.{column} FROM ledger_version v JOIN ledger_artifact a ON a.id=v.artifact"  # noqa: S608
+            f"SELECT v.{column} FROM ledger_version v JOIN ledger_artifact a ON a.id=v.artifact"
             " WHERE a.name=? AND v.number=?",
             *version,
         )
 
     def _set(self, what: str, version: VersionId, when: str = "", *values: object) -> None:
         self._run(
-            f"UPDATE ledger_version SET {what} WHERE number=? {when}"  # noqa: S608
+            f"UPDATE ledger_version SET {what} WHERE number=? {when}"
             " AND artifact=(SELECT id FROM ledger_artifact WHERE name=?)",
             *values, version.number, version.name,
         )  # fmt: skip
 
-    def _one(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a row
+    def _one(self, statement: str, *values: object) -> Any:  # a row
         return self._db.execute(statement, values).fetchone()
 
     def _run(self, statement: str, *values: object) -> None:

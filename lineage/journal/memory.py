@@ -11,7 +11,7 @@ from ..clock import Clock, new_id
 from ..commits import GENESIS, Commit, Head
 from ..errors import StoreBusy
 from ..intake import MemoryIntakes
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
 from .ledger import LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ class MemoryJournal(Journal):
 
     def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
         """Yield (number, text) of commits."""
-        for commit in self._commits[after:upto]:
-            yield commit.number, commit.text
+        for number in range(after + 1, upto + 1):
+            if number > len(self._commits):
+                raise absent(number)
+            yield number, self._commits[number - 1].text
 
     @contextmanager
     def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:

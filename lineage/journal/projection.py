@@ -1,4 +1,4 @@
-"""Tables that follow from a journal, in a SQLite file of their own: never waited for, never trusted.
+"""Tables that follow from a journal, in a SQLite file of their own, never waited for or trusted.
 
 A projection notes the number and hash of the last commit it took. It catches up whenever somebody
 asks, and is thrown away and rebuilt when that commit is not the journal's, when its file is
@@ -50,13 +50,11 @@ class Projection(PerProcess):
         private: keep it in memory.
     """
 
-    def __init__(
-        self, journal: Journal, name: str, schema: str, *, private: bool = False
-    ) -> None:
+    def __init__(self, journal: Journal, name: str, schema: str, *, private: bool = False) -> None:
         self._journal, self._schema = journal, schema
         self._path = None
         if journal.cache is not None and not private:
-            self._path = os.path.join(journal.cache, name + ".db")  # noqa: PTH118
+            self._path = os.path.join(journal.cache, name + ".db")
             self._gate = Gate(self._path + ".gate")
         super().__init__()
 
@@ -64,6 +62,7 @@ class Projection(PerProcess):
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._private = self._path is None
+        self._inode: int | None = None
         self._position = GENESIS
 
     @abstractmethod
@@ -114,6 +113,8 @@ class Projection(PerProcess):
         self._own()
         target = self._journal.head() if target is None else target
         with self._lock:
+            if self._was_removed():  # another process rebuilt it; what is open here is the old one
+                self._discard()
             if self._position == target and self._db is not None:
                 return target
             try:
@@ -123,14 +124,14 @@ class Projection(PerProcess):
                     self.go_private(str(error))
                     return self._catch_up(target)
                 _log.warning("%s is damaged (%s) and is rebuilt", self._path, error)
-                self._discard()
+                self._remove()
                 return self._catch_up(target)
 
     def rebuild(self) -> Head:
         """Throw the tables away and make them anew."""
         self._own()
         with self._lock:
-            self._discard()
+            self._remove()
             return self.catch_up()
 
     def go_private(self, why: str) -> None:
@@ -177,9 +178,11 @@ class Projection(PerProcess):
         if self._private or self._path is None:
             return self._prepare(":memory:")
         try:
-            Files().make_folder(os.path.dirname(self._path))  # noqa: PTH120
+            Files().make_folder(os.path.dirname(self._path))
             with self._gate.passing(_PATIENCE):
-                return self._prepare(self._path)
+                db = self._prepare(self._path)
+                self._inode = os.stat(self._path).st_ino
+                return db
         except (OSError, sqlite3.OperationalError, StoreBusy) as error:
             # a read-only place, a full disk or a process that stopped inside the gate
             _log.info("%s is kept in memory: %s", self._path, error)
@@ -240,20 +243,32 @@ class Projection(PerProcess):
             " AND name<>'position'"
         ).fetchall()
         for (table,) in rows:
-            db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table names
+            db.execute(f"DELETE FROM {table}")
         return GENESIS
 
+    def _was_removed(self) -> bool:
+        if self._private or self._path is None or self._db is None:
+            return False
+        try:
+            return os.stat(self._path).st_ino != self._inode
+        except OSError:
+            return True
+
     def _discard(self) -> None:
-        """Remove the file. Who still has it open goes on with what it has and reopens later."""
+        """Let go of the tables; the next use opens or makes them anew."""
         if self._db is not None:
             self._db.close()
             self._db = None
         self._position = GENESIS
+
+    def _remove(self) -> None:
+        """Remove the file, for everybody."""
+        self._discard()
         if not self._private and self._path is not None:
             with suppress(StoreBusy), self._gate.passing(_PATIENCE):
                 for suffix in ("", "-wal", "-shm"):
                     with suppress(OSError):
-                        os.unlink(self._path + suffix)  # noqa: PTH108
+                        os.unlink(self._path + suffix)
 
 
 def position(db: sqlite3.Connection) -> Head:

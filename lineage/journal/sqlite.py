@@ -34,7 +34,7 @@ from ..files import Files, explain
 from ..filesystems import NETWORK, UNKNOWN, filesystem
 from ..intake import FolderIntakes
 from ..process import PerProcess
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
 from .gate import Gate
 from .ledger import LEDGER_SCHEMA, Ledger
 
@@ -73,24 +73,24 @@ class SQLiteJournal(Journal, PerProcess):
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool = True, clock: Clock | None = None
     ) -> None:
-        self._path = os.path.abspath(path)  # noqa: PTH100
+        self._path = os.path.abspath(path)
         self.address = f"sqlite:///{self._path}"
         self.cache = self._path + ".d"
         kind, name = filesystem(self._path)
         if kind in (NETWORK, UNKNOWN):
             raise StoreUnsuitable(
                 f"{self._path} is on {name}, a {kind} filesystem where SQLite's locks do not "
-                f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"  # noqa: PTH122
+                f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"
             )
-        self.intakes = FolderIntakes(os.path.join(self.cache, "intake"), clock=clock)  # noqa: PTH118
-        self._gate = Gate(os.path.join(self.cache, "gate"))  # noqa: PTH118
+        self.intakes = FolderIntakes(os.path.join(self.cache, "intake"), clock=clock)
+        self._gate = Gate(os.path.join(self.cache, "gate"))
         super().__init__()
-        if not os.path.exists(self._path):  # noqa: PTH110
+        if not os.path.exists(self._path):
             if not create:
                 raise StoreNotFoundError(f"there is no store at {self._path}; check the path")
             self._create()
         self.read_only = not (
-            os.access(self._path, os.W_OK) and os.access(os.path.dirname(self._path), os.W_OK)  # noqa: PTH120
+            os.access(self._path, os.W_OK) and os.access(os.path.dirname(self._path), os.W_OK)
         )
         self.id = self._read_identity()
 
@@ -114,7 +114,7 @@ class SQLiteJournal(Journal, PerProcess):
                     db.execute("COMMIT")
                 finally:
                     db.close()
-                Files().sync_folder(os.path.dirname(self._path))  # noqa: PTH120
+                Files().sync_folder(os.path.dirname(self._path))
         except OSError as error:
             raise explain(error, self._path) from error
         except sqlite3.Error as error:
@@ -145,14 +145,14 @@ class SQLiteJournal(Journal, PerProcess):
             # mode=ro also means that closing this connection never runs a checkpoint
             return _probe(f"{address}?mode=ro")
         wal = self._path + "-wal"
-        if not os.path.exists(wal) or os.path.getsize(wal) == 0:  # noqa: PTH110, PTH202
+        if not os.path.exists(wal) or os.path.getsize(wal) == 0:
             return _probe(f"{address}?mode=ro&immutable=1")
         try:
             return _probe(f"{address}?mode=ro")
         except sqlite3.OperationalError:
             # commits in the WAL, and no way to make its index here: read a copy of both
             self._copy = tempfile.TemporaryDirectory(prefix="lineage-")
-            copy = os.path.join(self._copy.name, "copy.db")  # noqa: PTH118
+            copy = os.path.join(self._copy.name, "copy.db")
             shutil.copyfile(self._path, copy)
             shutil.copyfile(wal, copy + "-wal")
             return _probe("file:" + quote(copy))
@@ -203,13 +203,11 @@ class SQLiteJournal(Journal, PerProcess):
                     " ORDER BY number LIMIT 1000",
                     (after, upto),
                 ).fetchall()
-            if not rows or rows[0][0] != after + 1:
-                message = f"commit {after + 1} is not there. Try: lineage fsck"
-                raise StoreDamaged(message, commit=after + 1)
+            if not rows:
+                raise absent(after + 1)
             for expected, (number, text) in enumerate(rows, after + 1):
                 if number != expected:
-                    message = f"commit {expected} is not there. Try: lineage fsck"
-                    raise StoreDamaged(message, commit=expected)
+                    raise absent(expected)
                 yield number, text
             after = rows[-1][0]
 
@@ -249,7 +247,7 @@ class SQLiteJournal(Journal, PerProcess):
         """Blank one payload of a commit, on the disk too."""
         with self.turn():
             db = self._writer
-            assert db is not None  # noqa: S101 - the turn opened it
+            assert db is not None  # the turn opened it
             db.execute("PRAGMA secure_delete=ON")
             (text,) = db.execute("SELECT text FROM commits WHERE number=?", (number,)).fetchone()
             blanked = Commit.read(text, number=number).blank(event, kept)
@@ -259,12 +257,11 @@ class SQLiteJournal(Journal, PerProcess):
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.intakes.blank(event)
 
-
     def relearn(self) -> None:
         """Make the ledger anew."""
         with self.turn() as turn:
             turn.ledger.relearn(self.read())
-            assert self._writer is not None  # noqa: S101 - the turn opened it
+            assert self._writer is not None  # the turn opened it
             self._writer.execute("COMMIT")
 
 

@@ -1,0 +1,38 @@
+"""Every journal passes the shipped suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nemotron.lineage.journal.base import Journal
+from nemotron.lineage.journal.directory import DirectoryJournal
+from nemotron.lineage.journal.memory import MemoryJournal
+from nemotron.lineage.journal.sqlite import SQLiteJournal
+from nemotron.lineage.testing import JournalSuite, LastingJournalSuite, store_machine
+
+
+class TestMemoryJournal(JournalSuite):
+    def open_journal(self, place: Path) -> Journal:
+        return MemoryJournal()
+
+
+class TestSQLiteJournal(LastingJournalSuite):
+    def open_journal(self, place: Path) -> Journal:
+        return SQLiteJournal(place / "lineage.db")
+
+
+class TestDirectoryJournal(LastingJournalSuite):
+    def open_journal(self, place: Path) -> Journal:
+        return DirectoryJournal(place / "lineage")
+
+
+class TestDirectoryJournalInMemory(LastingJournalSuite):
+    """As on a host without a local disk."""
+
+    def open_journal(self, place: Path) -> Journal:
+        return DirectoryJournal(place / "lineage", cache=None)
+
+
+TestMemoryStates = store_machine(lambda _: MemoryJournal())
+TestSQLiteStates = store_machine(lambda place: SQLiteJournal(place / "lineage.db"))
+TestDirectoryStates = store_machine(lambda place: DirectoryJournal(place / "lineage"))
