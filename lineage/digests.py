@@ -58,7 +58,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     budget = SIDECARS
     for name, size in sorted(_files(text)):
         total.update(b"%d %b\n" % (size, os.fsencode(name)))
-        if "/" not in name and name != RANDOM and size <= min(SIDECAR, budget):
+        if "/" not in name and name != RANDOM and 0 < size <= min(SIDECAR, budget):
             budget -= size
             total.update(hashlib.sha256(_read(os.path.join(text, name))).digest())
     return f"fp1:{total.hexdigest()}"

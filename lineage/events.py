@@ -135,7 +135,7 @@ class Event:
 
     def skeleton(self) -> dict[str, Any]:
         """Return what stays of this event when its payload is blanked: the bare structure."""
-        return {}
+        return self.payload()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,6 +384,9 @@ class Receipt(Event):
     delivered: Mapping[str, Any] = field(default_factory=dict)
     head: str | None = None
 
+    def skeleton(self) -> dict[str, Any]:
+        return {"mirror": self.mirror, "head": self.head}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported(Event):
@@ -439,6 +442,9 @@ class SucceededBy(Event):
     critical = True
     journal: str
     store: str | None = None
+
+    def skeleton(self) -> dict[str, Any]:
+        return {"journal": self.journal}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

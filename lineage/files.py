@@ -27,9 +27,7 @@ def explain(error: OSError, what: str) -> LineageError | OSError:
     """Turn a full or read-only disk into an error that says so; leave others as they are."""
     place = f" ({error.filename})" if error.filename else ""
     if error.errno in _FULL:
-        return StoreFull(
-            error.errno, f"no space left to write {what}{place}; nothing was written, free some"
-        )
+        return StoreFull(f"no space left to write {what}{place}; nothing was written, free some")
     if error.errno in _READ_ONLY:
         return StoreReadOnly(f"{what} cannot be written{place}: {error.strerror}; ask its owner")
     return error

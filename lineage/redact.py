@@ -60,9 +60,8 @@ _FORTY_HEX = re.compile(
     r"(?i)(?<![0-9a-z/@])(?<!sha1:)(?<!commit )(?<!commit=)(?<!revision )(?<!revision=)"
     r"[0-9a-f]{40}(?![0-9a-z])"
 )
-_ASSIGNED = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<mid>["']?\s*(?:=|:(?!//))\s*["']?)(?P<value>[^\s"',;&)\]}]+)"""
-)
+_NAMED = re.compile(r"""([A-Za-z_][\w.-]*)["']?\s*(?:=|:(?!//))\s*["']?""")
+_VALUE = re.compile(r"""[^\s"',;&)\]}]+""")
 _SIGNATURES = {"sig", "signature", "x-amz-signature", "x-amz-credential", "x-amz-security-token"}
 _RANDOM_LENGTH = 16
 _RANDOM_BITS = 3.0
@@ -104,8 +103,7 @@ class Redactor:
         for pattern in _PATTERNS:
             text = pattern.sub(REDACTED, text)
         text = _URL_LOGIN.sub(REDACTED, text)
-        text = _ASSIGNED.sub(_hide_assigned, text)
-        return _FORTY_HEX.sub(REDACTED, text)
+        return _FORTY_HEX.sub(REDACTED, _hide_assigned(text))
 
     @overload
     def value(self, value: dict[str, Any], name: str = "") -> dict[str, Any]: ...
@@ -172,9 +170,15 @@ def _looks_random(value: str) -> bool:
     return bits >= _RANDOM_BITS
 
 
-def _hide_assigned(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    strength = _strength(name)
-    if strength == "strong" or (strength == "weak" and _looks_random(value)):
-        return f"{name}{match['mid']}{REDACTED}"
-    return match[0]
+def _hide_assigned(text: str) -> str:
+    """Remove what follows ``name=`` or ``name:`` of a secret; names may follow each other."""
+    parts, done = [], 0
+    for named in _NAMED.finditer(text):
+        strength = _strength(named[1])
+        value = _VALUE.match(text, named.end())
+        if strength is None or value is None or named.start() < done:
+            continue
+        if strength == "strong" or _looks_random(value[0]):
+            parts += [text[done : value.start()], REDACTED]
+            done = value.end()
+    return "".join([*parts, text[done:]])

@@ -66,7 +66,7 @@ class SourceURI:
                 text, match.end(), "charset", "an address has no spaces and is not empty"
             )
         if scheme == "file":
-            return cls.local(os.path.realpath("/" + unquote(urlsplit(text).path).lstrip("/")))
+            return cls.local(os.path.realpath("/" + unquote(rest.partition("/")[2])))
         if scheme == "hf":
             return cls._hugging_face(text, rest)
         return cls._url(text, scheme)

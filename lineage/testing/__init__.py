@@ -7,7 +7,9 @@ A new kind of journal is proved by subclassing ``LastingJournalSuite`` and by
         def open_journal(self, place: Path) -> Journal:
             return MyJournal(place / "store")
 
-    TestMyJournalStates = store_machine(lambda place: MyJournal(place / "store"))
+    TestMyJournalStates = store_machine(
+        lambda place, clock: MyJournal(place / "store", clock=clock)
+    )
 
 Needs pytest and hypothesis: ``pip install nemotron-lineage[testing]``.
 """

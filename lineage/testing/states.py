@@ -19,7 +19,6 @@ from ..events import (
     Described,
     Event,
     Found,
-    Input,
     Missing,
     Published,
     Relocated,
@@ -29,13 +28,16 @@ from ..events import (
     Used,
 )
 from ..journal.memory import MemoryJournal
-from ..model import Location, VersionId
+from ..model import Input, Location, VersionId
 from ..registry import Lineage
 from ..source import SourceURI
 from .clock import SetClock
 
 if TYPE_CHECKING:
+    from ..clock import Clock
     from ..journal.base import Journal
+
+    Opener = Callable[[Path, Clock], Journal]
 
 __all__ = ["store_machine"]
 
@@ -48,11 +50,12 @@ ALIASES = st.sampled_from(["best", "prod"])
 OUTCOMES = (PublishRefused, Conflict, ArtifactNotFoundError, ArtifactGone)
 
 
-def store_machine(open_journal: Callable[[Path], Journal], *, examples: int = 30) -> type:
+def store_machine(open_journal: Opener, *, examples: int = 30) -> type:
     """Return a test class that compares a journal with the model of truth.
 
     Args:
-        open_journal: opens the journal at a place; at the same place again, the same journal.
+        open_journal: opens the journal at a place with a clock; at the same place again, the same
+            journal.
         examples: how many random histories.
     """
 
@@ -70,7 +73,7 @@ def store_machine(open_journal: Callable[[Path], Journal], *, examples: int = 30
 
 
 class _StoreMachine(RuleBasedStateMachine):
-    opener: Callable[[Path], Journal]
+    opener: Opener
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,9 +85,8 @@ class _StoreMachine(RuleBasedStateMachine):
         self._abandoned: list[Lineage] = []
 
     def _open(self) -> Lineage:
-        journal = type(self).opener(Path(self._folder.name))
-        journal.intakes._clock = self._clocks[1]  # type: ignore[attr-defined]  # noqa: SLF001 - the same time for both
-        return Lineage(journal, clock=self._clocks[1])
+        clock = self._clocks[1]
+        return Lineage(type(self).opener(Path(self._folder.name), clock), clock=clock)
 
     @initialize()
     def start(self) -> None:
@@ -181,7 +183,7 @@ class _StoreMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, number=NUMBERS)
     def redact(self, name: str, number: int) -> None:
-        done = []
+        done: list[object] = []
         for store in (self._model, self._subject):
             try:
                 done.append(audit.redact(store, str(VersionId(name, number)), "secret"))

@@ -33,6 +33,6 @@ class TestDirectoryJournalInMemory(LastingJournalSuite):
         return DirectoryJournal(place / "lineage", cache=None)
 
 
-TestMemoryStates = store_machine(lambda _: MemoryJournal())
-TestSQLiteStates = store_machine(lambda place: SQLiteJournal(place / "lineage.db"))
-TestDirectoryStates = store_machine(lambda place: DirectoryJournal(place / "lineage"))
+TestMemoryStates = store_machine(lambda _, clock: MemoryJournal(clock=clock))
+TestSQLiteStates = store_machine(lambda place, clock: SQLiteJournal(place / "s.db", clock=clock))
+TestDirectoryStates = store_machine(lambda place, clock: DirectoryJournal(place / "s", clock=clock))

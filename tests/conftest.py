@@ -1,0 +1,45 @@
+"""Every test has its own home, and no test sees the user's store or secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nemotron.lineage as lineage
+from nemotron.lineage import Lineage
+
+_FOREIGN = ("LINEAGE_", "NEMOTRON_", "SLURM_", "TORCHELASTIC_", "WANDB_", "HF_", "NEMO_", "RAY_")
+
+
+@pytest.fixture(autouse=True)
+def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name in ("RANK", "WORLD_SIZE"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["lineage.db", "lineage", "memory:"], ids=["sqlite", "directory", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lineage]:
+    """A store of each kind."""
+    address = request.param if request.param == "memory:" else tmp_path / request.param
+    with lineage.open(address) as store:
+        yield store
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A small checkpoint folder."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"\x00" * 1000)
+    (folder / "config.json").write_text('{"layers": 2}')
+    return folder
