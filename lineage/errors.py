@@ -8,7 +8,7 @@
     │   └── ArtifactVersionNotFoundError     the artifact is there, that version is not
     ├── ArtifactGone (FileNotFoundError)      the version was deleted or replaced
     ├── PathNotFoundError (FileNotFoundError) a path to be published does not exist
-    ├── PublishRefused (ValueError)           a publish, alias or other write that would make no sense
+    ├── PublishRefused (ValueError)           a publish, alias, ... that would make no sense
     │   └── MetadataError                     metadata that JSON cannot hold, with the key
     ├── Conflict                              compare-and-set lost: somebody was there before
     ├── PayloadRedacted (PermissionError)     the payload asked for was blanked

@@ -7,6 +7,7 @@ import socket
 
 from .filesystems import NETWORK, UNKNOWN, filesystem
 from .model import Location
+from .source import SourceURI
 
 __all__ = ["Places"]
 
@@ -23,10 +24,13 @@ class Places:
 
         A path of a local filesystem is bound to this host: another host's ``/tmp/out`` is another
         place. An external path is taken as it is, for whoever sees it.
+
+        Raises:
+            URIError: an address that holds a user name or password.
         """
         text = os.fspath(path)
         if "://" in text:
-            return Location(text, None, external=True)
+            return Location(str(SourceURI.parse(text)), None, external=True)
         if external:
             return Location(os.path.abspath(text), None, external=True)
         real = os.path.realpath(text)

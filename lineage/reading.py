@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from . import grammar
 from .clock import Clock, SystemClock, read_time, write_time
 from .combine import Combiner
 from .errors import (
@@ -164,10 +165,15 @@ class Reader:
             return [self._fact(*row) for row in queries.facts(db, node)]
 
     def version(self, reference: str | ArtifactURI | Version) -> Version:
-        """Return a version whatever became of it, for looking at rather than for using."""
+        """Return a version whatever became of it, for looking at rather than for using.
+
+        Where no version lives any more, the latest is the newest of those that were.
+        """
         uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
         with self.reading() as db:
             version = queries.version(db, uri)
+            if version is None and uri.selector == grammar.LATEST:
+                version = next(iter(queries.versions(db, uri.identity)), None)
             if version is None:
                 raise self._not_found(db, uri, None)
             return version

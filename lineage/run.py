@@ -147,7 +147,7 @@ class Run:
         found = self._store.refer(reference)
         if isinstance(found, Version):
             return found, Input(target=found.id, role=role)
-        address = SourceURI(found.uri.uri)
+        address = SourceURI(self._store.redactor.text(found.uri.uri))
         return found, Input(target=address, role=role, revision=found.uri.revision)
 
     # -------------------------------------------------------------- publishing

@@ -179,12 +179,11 @@ def _check_package(words: Words) -> Found:
         if any(str(file) == "nemotron/kit/__init__.py" for file in dist.files or ())
     ]
     if len(owners) > 1:
+        both = " and ".join(sorted(owners))
         yield (
             False,
-            (
-                f"{' and '.join(sorted(owners))} both hold nemotron/kit, and whichever was installed "
-                "last overwrote the other. Uninstall both, then install nemotron-lineage"
-            ),
+            f"{both} both hold nemotron/kit, and whichever was installed last overwrote the other. "
+            "Uninstall both, then install nemotron-lineage",
         )
 
 

@@ -257,9 +257,7 @@ class DirectoryJournal(Journal):
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
         """Blank one payload of a commit, on the disk too."""
         path = self._path(number)
-        blanked = Commit.read(self._text(number), number=number).blank(
-            event, kept
-        )
+        blanked = Commit.read(self._text(number), number=number).blank(event, kept)
         self._files.put_over(path, blanked.text.encode("ascii") + b"\n")
         self.intakes.blank(event)
 

@@ -81,9 +81,13 @@ class JournalSuite(ABC):
         assert journal.head() == GENESIS
 
     def test_error_inside_a_turn_changes_nothing(self, journal: Journal) -> None:
-        with pytest.raises(ZeroDivisionError), journal.turn() as turn:
-            turn.ledger.apply(_entry("w", 1, publish(number=1)))
-            raise ZeroDivisionError
+        def fail() -> None:
+            with journal.turn() as turn:
+                turn.ledger.apply(_entry("w", 1, publish(number=1)))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         with journal.turn() as turn:
             assert turn.ledger.artifact("model") is None
 
@@ -214,8 +218,9 @@ class JournalSuite(ABC):
         found: list[object] = []
 
         def work(thread: int) -> None:
-            for at in range(20):
-                found.append(combiner.commit(publish(path=f"/{thread}/{at}")).version)
+            found.extend(
+                combiner.commit(publish(path=f"/{thread}/{at}")).version for at in range(20)
+            )
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:

@@ -140,9 +140,7 @@ def test_default_is_a_folder_when_home_is_on_the_network(tmp_path: Path) -> None
 def test_default_warns_in_a_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        "nemotron.lineage.settings.filesystem", lambda _: ("fleeting", "overlay")
-    )
+    monkeypatch.setattr("nemotron.lineage.settings.filesystem", lambda _: ("fleeting", "overlay"))
     with caplog.at_level(logging.WARNING), lineage.open():
         pass
     assert "thrown away with this container" in caplog.text
