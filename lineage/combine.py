@@ -83,13 +83,20 @@ class Combiner(PerProcess):
             return self._commit_in_crowd(event)
 
     def combine(self) -> int:
-        """Commit all that is pending, and return how many records that were."""
+        """Commit all that is pending, and return how many records that were.
+
+        Where a newer release or a successor has to take them, they are left alone.
+        """
         self._own()
         taken = 0
         with self._lock:
             while True:
-                with suppress(HeadMoved), self._journal.turn() as turn:
-                    pending = self._pending(turn, turn.ledger.conditions().intakes)
+                with suppress(HeadMoved), self._journal.turn(GATE_TIMEOUT) as turn:
+                    conditions = turn.ledger.conditions()
+                    if conditions.unknown is not None or conditions.successor is not None:
+                        _log.warning("pending records are left for a newer release or store")
+                        return taken
+                    pending = self._pending(turn, conditions.intakes)
                     if not pending:
                         return taken
                     self._write(turn, pending)
@@ -140,7 +147,7 @@ class Combiner(PerProcess):
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             try:
-                with self._journal.turn() as turn:
+                with self._journal.turn(GATE_TIMEOUT) as turn:
                     if turn.ledger.mark(writer).sequence < int(number):
                         conditions = self._check_conditions(turn, event, record)
                         pending = self._pending(turn, conditions.intakes)
@@ -218,7 +225,7 @@ class Combiner(PerProcess):
 
     def _landed(self, entry: Entry) -> Outcome | None:
         """Look whether a record is in the journal although its writer was told otherwise."""
-        with suppress(OSError, StoreError), self._journal.turn() as turn:
+        with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
             if turn.ledger.mark(entry.writer).sequence >= entry.sequence:
                 return Outcome((), turn.ledger.outcome(entry.writer))
         return None

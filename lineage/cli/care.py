@@ -180,11 +180,8 @@ def _check_package(words: Words) -> Found:
     ]
     if len(owners) > 1:
         both = " and ".join(sorted(owners))
-        yield (
-            False,
-            f"{both} both hold nemotron/kit, and whichever was installed last overwrote the other. "
-            "Uninstall both, then install nemotron-lineage",
-        )
+        advice = "Uninstall both, then install nemotron-lineage"
+        yield False, f"{both} both hold nemotron/kit; the last one overwrote the other. {advice}"
 
 
 def _check_store(words: Words) -> Found:

@@ -120,10 +120,10 @@ class Projection(PerProcess):
             try:
                 return self._catch_up(target)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                if not _is_damage(error):
                     self.go_private(str(error))
                     return self._catch_up(target)
-                _log.warning("%s is damaged (%s) and is rebuilt", self._path, error)
+                _log.warning("%s is damaged (%s) and is made anew", self._path, error)
                 self._remove()
                 return self._catch_up(target)
 
@@ -180,7 +180,14 @@ class Projection(PerProcess):
         try:
             Files().make_folder(os.path.dirname(self._path))
             with self._gate.passing(_PATIENCE):
-                db = self._prepare(self._path)
+                try:
+                    db = self._prepare(self._path)
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    _log.warning("%s is damaged (%s) and is made anew", self._path, error)
+                    self._unlink(self._path)
+                    db = self._prepare(self._path)
                 self._inode = os.stat(self._path).st_ino
                 return db
         except (OSError, sqlite3.OperationalError, StoreBusy) as error:
@@ -266,9 +273,13 @@ class Projection(PerProcess):
         self._discard()
         if not self._private and self._path is not None:
             with suppress(StoreBusy), self._gate.passing(_PATIENCE):
-                for suffix in ("", "-wal", "-shm"):
-                    with suppress(OSError):
-                        os.unlink(self._path + suffix)
+                self._unlink(self._path)
+
+    @staticmethod
+    def _unlink(path: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                os.unlink(path + suffix)
 
 
 def position(db: sqlite3.Connection) -> Head:

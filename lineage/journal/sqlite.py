@@ -103,22 +103,21 @@ class SQLiteJournal(Journal, PerProcess):
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
     def _create(self) -> None:
+        """Make the file aside and link it to its place: where there is a file, it is whole."""
         try:
             Files().make_folder(self.cache or "")
-            with self._gate.passing(GATE_TIMEOUT):
-                db = self._connect()
-                try:
-                    db.executescript("BEGIN IMMEDIATE;" + SCHEMA)
-                    values = [("id", new_id()), ("format", FORMAT)]
-                    db.executemany("INSERT OR IGNORE INTO journal VALUES(?,?)", values)
-                    db.execute("COMMIT")
-                finally:
-                    db.close()
-                Files().sync_folder(os.path.dirname(self._path))
+            with tempfile.TemporaryDirectory(prefix="lineage-") as folder:
+                path = os.path.join(folder, "new.db")
+                db = _connect(path)
+                db.executescript("BEGIN;" + SCHEMA)
+                values = [("id", new_id()), ("format", FORMAT)]
+                db.executemany("INSERT INTO journal VALUES(?,?)", values)
+                db.execute("COMMIT")
+                db.close()
+                with suppress(FileExistsError):  # another process was first: its id counts
+                    Files().put_new(self._path, Files().read(path))
         except OSError as error:
             raise explain(error, self._path) from error
-        except sqlite3.Error as error:
-            raise _explain(error, self._path) from error
 
     def _read_identity(self) -> str:
         with self._read() as db:
@@ -129,15 +128,6 @@ class SQLiteJournal(Journal, PerProcess):
                 f"format {FORMAT}. Upgrade nemotron-lineage"
             )
         return str(rows["id"])
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
-        # small pages: a commit touches several, and all of them are synced
-        db.execute("PRAGMA page_size=2048")
-        # first the waiting, then the mode: the switch to WAL itself can meet another writer
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        return db
 
     def _connect_to_read(self) -> sqlite3.Connection:
         address = "file:" + quote(self._path)
@@ -222,7 +212,7 @@ class SQLiteJournal(Journal, PerProcess):
         try:
             with self._gate.passing(timeout):
                 if self._writer is None:
-                    self._writer = self._connect()
+                    self._writer = _connect(self._path)
                 db = self._writer
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -278,6 +268,16 @@ class _SQLiteTurn(Turn):
         row = (commit.number, commit.hash, commit.recorded, commit.text)
         self._db.execute("INSERT INTO commits VALUES(?,?,?,?)", row)
         self._db.execute("COMMIT")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Connect to write. The waiting is set first: the switch to WAL itself can meet a writer."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    # small pages: a commit touches several, and all of them are synced
+    db.execute("PRAGMA page_size=2048")
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    return db
 
 
 def _probe(address: str) -> sqlite3.Connection:

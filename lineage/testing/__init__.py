@@ -14,9 +14,30 @@ A new kind of journal is proved by subclassing ``LastingJournalSuite`` and by
 Needs pytest and hypothesis: ``pip install nemotron-lineage[testing]``.
 """
 
-from .clock import SetClock
-from .faults import FaultyFiles
-from .states import store_machine
-from .suite import JournalSuite, LastingJournalSuite
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, without its import
+    from .clock import SetClock as SetClock
+    from .faults import FaultyFiles as FaultyFiles
+    from .records import publish as publish
+    from .states import store_machine as store_machine
+    from .suite import JournalSuite as JournalSuite
+    from .suite import LastingJournalSuite as LastingJournalSuite
 
-__all__ = ["FaultyFiles", "JournalSuite", "LastingJournalSuite", "SetClock", "store_machine"]
+_HOME = {
+    "FaultyFiles": "faults",
+    "JournalSuite": "suite",
+    "LastingJournalSuite": "suite",
+    "SetClock": "clock",
+    "publish": "records",
+    "store_machine": "states",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - all of them are names
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

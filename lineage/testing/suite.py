@@ -16,6 +16,7 @@ from ..events import AliasMoved, Deleted, Published, RunStarted, Sealed
 from ..journal.base import HeadMoved
 from ..journal.ledger import LEDGER_SCHEMA, Ledger
 from ..model import Location, VersionId
+from .records import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +24,7 @@ if TYPE_CHECKING:
 
     from ..journal.base import Journal
 
-__all__ = ["JournalSuite", "LastingJournalSuite", "publish"]
-
-
-def publish(
-    name: str = "model", path: str = "/out/1", content: str = "a", **facts: object
-) -> Published:
-    """Make a publish record with little to say."""
-    values: dict[str, object] = {"run": "run", "type": "model", **facts}
-    return Published(name=name, location=Location(path), fingerprint=content, **values)  # type: ignore[arg-type]  # any facts
+__all__ = ["JournalSuite", "LastingJournalSuite"]
 
 
 class JournalSuite(ABC):

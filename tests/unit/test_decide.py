@@ -20,8 +20,7 @@ from nemotron.lineage import (
 from nemotron.lineage import events as ev
 from nemotron.lineage.intake import Writer
 from nemotron.lineage.journal.memory import MemoryJournal
-from nemotron.lineage.testing import SetClock
-from nemotron.lineage.testing.suite import publish
+from nemotron.lineage.testing import SetClock, publish
 
 V1, V2 = VersionId("model", 1), VersionId("model", 2)
 
