@@ -24,8 +24,8 @@ from .events import (
     Relocated,
 )
 from .index import queries
-from .journal import open_journal
 from .journal.decide import ANY as _ANY
+from .journal.kinds import open_journal
 from .launch import Launch, user
 from .metadata import plain
 from .model import State, Version

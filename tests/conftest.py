@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import nemotron.lineage as lineage
+from nemotron import lineage
 from nemotron.lineage import Lineage
 
 _FOREIGN = ("LINEAGE_", "NEMOTRON_", "SLURM_", "TORCHELASTIC_", "WANDB_", "HF_", "NEMO_", "RAY_")

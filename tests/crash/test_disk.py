@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import nemotron.lineage as lineage
+from nemotron import lineage
 from nemotron.lineage import Lineage, StoreDamaged, StoreFull, StoreReadOnly, StoreTooNew, audit
 from nemotron.lineage import events as ev
 from nemotron.lineage.commits import Commit, Entry, Mark

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import nemotron.lineage as lineage
+from nemotron import lineage
 from nemotron.lineage import audit
 
 from .conftest import Start

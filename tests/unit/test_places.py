@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import nemotron.lineage as lineage
+from nemotron import lineage
 from nemotron.lineage import StoreError, StoreNotFoundError, StoreUnsuitable
 from nemotron.lineage.filesystems import cache_folder, filesystem
 from nemotron.lineage.journal.directory import DirectoryJournal

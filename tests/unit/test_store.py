@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nemotron.lineage as lineage
+from nemotron import lineage
 from nemotron.lineage import (
     ANY,
     ArtifactGone,

@@ -1,0 +1,68 @@
+# The two commands of the README: `make demo` and `make test`. Both need python3 (3.11 or newer)
+# and nothing else; what they install goes into .venv, locked with hashes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV ?= uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+.PHONY: demo test test-all lint types docs locks clean
+
+demo: $(VENV)/demo.done
+	$(BIN)/lineage demo demo-out
+
+test: $(VENV)/test.done
+	$(BIN)/python -m pytest -q -n auto -m "not root" tests
+	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
+
+# adds what needs root
+test-all: test
+	$(BIN)/python -m pytest -q -m root tests
+
+lint: $(VENV)/lint.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/lint.done
+	$(BIN)/mypy
+
+docs: $(VENV)/test.done
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m pytest -q tests/docs
+
+locks:
+	$(COMPILE) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
+		-o locks/test.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
+		--group lint -o locks/lint.txt
+
+clean:
+	rm -rf $(VENV) build demo-out *.egg-info
+
+# A virtual environment with pip in it, also where Debian's python3 comes without ensurepip.
+$(VENV)/made.done:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv $(VENV) || \
+		{ $(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip; }
+	@touch $@
+
+# The demo runs from an installed wheel, as a user has it; development runs from the folder.
+$(VENV)/demo.done: $(VENV)/made.done locks/demo.txt pyproject.toml $(shell find kit lineage -name '*.py')
+	$(PIP) install --require-hashes --only-binary :all: -r locks/demo.txt
+	$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+	@rm -rf build nemotron_lineage.egg-info
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/demo.done locks/test.txt
+	$(PIP) install --require-hashes --only-binary :all: -r locks/test.txt
+	@touch $@
+
+$(VENV)/lint.done: $(VENV)/test.done locks/lint.txt
+	$(PIP) install --require-hashes --only-binary :all: -r locks/lint.txt
+	@touch $@
