@@ -37,6 +37,7 @@ _TEXT_TOKENS = {
 }  # fmt: skip
 # "secret_name", "credentials_file": they say where a secret is, and hold none
 _POINTERS = {"dir", "env", "file", "id", "name", "path", "provider", "type"}
+_SHELL = {"PWD", "OLDPWD"}  # the shell's folders; "pwd" in a config is a password
 _HASHES = {
     "branch", "checksum", "commit", "digest", "git", "hash", "head", "md5", "oid", "ref", "rev",
     "revision", "sha", "sha1", "sha256", "snapshot", "tag",
@@ -146,7 +147,7 @@ def _words(name: str) -> list[str]:
 def _strength(name: str) -> str | None:
     """Say whether a name always means a secret (strong), may mean one (weak), or neither."""
     words = _words(name)
-    if not words or words[-1] in _POINTERS:
+    if not words or words[-1] in _POINTERS or name in _SHELL:
         return None
     if name.lower() in _SIGNATURES or _ALWAYS.intersection(words):
         return "strong"

@@ -93,6 +93,12 @@ def test_secrets_of_the_environment_go_wherever_they_turn_up() -> None:
     assert encoded.rstrip("=") not in redactor.text(f"body={encoded}")
 
 
+def test_folder_of_the_shell_is_no_secret() -> None:
+    redactor = Redactor({"PWD": "/home/me/project", "OLDPWD": "/home/me"})
+    assert redactor.text("open /home/me/project/x") == "open /home/me/project/x"
+    assert redactor.value({"pwd": "short"}) == {"pwd": REDACTED}
+
+
 def test_git_commits_stay_in_text() -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     redactor = Redactor()
