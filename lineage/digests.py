@@ -64,9 +64,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return f"fp1:{total.hexdigest()}"
 
 
-def digest(
-    path: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None
-) -> Digest:
+def digest(path: str | os.PathLike[str], progress: Callable[[int], object] | None = None) -> Digest:
     """Read everything and return its digest.
 
     Args:
@@ -113,7 +111,7 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _blake3(path: str, progress: Callable[[int], object]) -> str:
+def _blake3(path: str, progress: Callable[[int], object] | None) -> str:
     from blake3 import blake3
 
     value = blake3(max_threads=blake3.AUTO)
@@ -122,5 +120,6 @@ def _blake3(path: str, progress: Callable[[int], object]) -> str:
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             value.update(chunk)
-            progress(len(chunk))
+            if progress is not None:
+                progress(len(chunk))
     return value.hexdigest()

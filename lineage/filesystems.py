@@ -66,12 +66,13 @@ def _kind(name: str) -> str:
     return NETWORK if name in _NETWORK else UNKNOWN
 
 
-def cache_folder(root: str, journal: str, environ: "Mapping[str, str]" = os.environ) -> str | None:
+def cache_folder(root: str, journal: str, environ: "Mapping[str, str] | None" = None) -> str | None:
     """Choose a folder on a local disk for the projections of a journal, or None for memory.
 
     In order: ``LINEAGE_CACHE``; the store's own folder when that is on a local disk and writable;
     ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary folder.
     """
+    environ = os.environ if environ is None else environ
     if environ.get("LINEAGE_CACHE"):
         return os.path.join(environ["LINEAGE_CACHE"], journal)
     local = (LOCAL, FLEETING)

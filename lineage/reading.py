@@ -51,7 +51,8 @@ class Reader:
     Args:
         journal: what it is kept in.
         clock: tells when something occurred.
-        environ: for the launcher's variables, and for secrets that must not get into records.
+        environ: for the launcher's variables, and for secrets that must not get into records; by
+            default that of the process.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class Reader:
         journal: Journal,
         *,
         clock: Clock | None = None,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.journal = journal
-        self.redactor = Redactor(environ)
-        self._environ = environ
+        self._environ = os.environ if environ is None else environ
+        self.redactor = Redactor(self._environ)
         self._places = Places()
         about = {"host": self._places.host, "user": user()}
         self._combiner = Combiner(journal, about, clock=clock or SystemClock())

@@ -62,7 +62,7 @@ def open_store(
     store: str | os.PathLike[str] | None = None,
     *,
     create: bool = True,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
 ) -> Lineage:
     """Open a store, and make it where it is not there yet.
 
@@ -72,7 +72,7 @@ def open_store(
             ``LINEAGE_STORE``, else ``[artifacts] store`` of env.toml, else a file in the user's
             data folder. ``lineage where`` says which one and why.
         create: make it when it is not there.
-        environ: the environment.
+        environ: the environment, by default that of the process.
 
     Raises:
         StoreUnsuitable: a SQLite file on a network filesystem, a folder with other things in it.
@@ -93,7 +93,8 @@ class Lineage(Reader):
     Args:
         journal: what it is kept in.
         clock: tells when something occurred.
-        environ: for the launcher's variables, and for secrets that must not get into records.
+        environ: for the launcher's variables, and for secrets that must not get into records; by
+            default that of the process.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Lineage(Reader):
         journal: Journal,
         *,
         clock: Clock | None = None,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(journal, clock=clock, environ=environ)
         self._occasions: dict[str, int] = {}

@@ -20,7 +20,7 @@ StoreChoice = tuple[str, str, str | None]
 
 def choose_store(
     argument: str | os.PathLike[str] | None,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     folder: str | os.PathLike[str] = ".",
 ) -> StoreChoice:
     """Say which store is meant: (address, why this one, warning or None).
@@ -30,6 +30,7 @@ def choose_store(
         environ: for ``LINEAGE_STORE``, ``NEMOTRON_ENV_FILE``, ``XDG_DATA_HOME``, ``HOME``.
         folder: where the search for env.toml begins.
     """
+    environ = os.environ if environ is None else environ
     if argument is not None:
         return os.fspath(argument), "named by the caller", None
     if environ.get("LINEAGE_STORE"):

@@ -1,0 +1,142 @@
+"""Writes the reference pages that follow from the code; with --check says whether they are true."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools" / "ns"))
+
+import nemotron.lineage as lineage  # noqa: E402 - from this folder
+from nemotron.lineage import errors, events  # noqa: E402
+from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
+from nemotron.lineage.cli.exits import STATUSES  # noqa: E402
+
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- written by docs/generate.py from the code -->\n"
+
+
+def commands() -> str:
+    """Return the page of the command line."""
+    os.environ["COLUMNS"] = "100"
+    parser = build_parser(all_commands())
+    (shelf,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    parts = [
+        "# The command `lineage`\n", NOTE,
+        "Every reading command takes `--json`. The store is named by `--store`, else by",
+        "[the settings](configuration.md); reading commands never make one.\n",
+        "| exit status | means |", "|---|---|",
+        *(f"| {number} | {text} |" for number, text in STATUSES.items()),
+    ]  # fmt: skip
+    for name, sub in shelf.choices.items():
+        parts += [f"\n## lineage {name}\n", "```text", sub.format_help().rstrip(), "```"]
+        nested = [a for a in sub._actions if isinstance(a, argparse._SubParsersAction)]  # noqa: SLF001
+        for action in nested:
+            for kind, deeper in action.choices.items():
+                parts += [f"\n### lineage {name} {kind}\n", "```text"]
+                parts += [deeper.format_help().rstrip(), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def exceptions() -> str:
+    """Return the page of the errors."""
+    tree = inspect.cleandoc(errors.__doc__ or "").partition("::\n\n")[2]
+    drawn, _, rest = tree.partition("\n\nA message")
+    parts = ["# Errors\n", NOTE, "```text", inspect.cleandoc(drawn), "```\n", f"A message{rest}\n"]
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
+        parts += [f"## {name}\n", f"Is a {bases}.\n", _prose(kind), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def event_kinds() -> str:
+    """Return the page of the events."""
+    parts = [
+        "# Events\n", NOTE,
+        (inspect.getdoc(events) or "").replace("``", "`"), "",
+        "Every event also carries its id (`<writer>-<sequence>`), when it occurred by the writer's",
+        "clock, and when the journal recorded it (on the commit).\n",
+        "| kind | critical | fields | meaning |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for kind, cls in events.KINDS.items():
+        names = ", ".join(f"`{spec.name}`" for spec in fields(cls))
+        first = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+        vital = "yes" if cls.critical else ""
+        parts.append(f"| `{kind}` | {vital} | {names} | {first} |")
+    return "\n".join(parts) + "\n"
+
+
+def names() -> str:
+    """Return the page of the Python names."""
+    parts = ["# Python\n", NOTE, "What `import nemotron.lineage` hands out.\n"]
+    for name in lineage.__all__[1:]:
+        value = getattr(lineage, name)
+        if isinstance(value, type) and issubclass(value, Exception):
+            continue
+        parts.append(f"## {name}\n")
+        if inspect.isfunction(value):
+            parts += ["```text", f"{name}{inspect.signature(value)}", "```\n"]
+        parts += [_prose(value) if callable(value) else "Stands for anything.", ""]
+        if isinstance(value, type):
+            for method in _methods(value):
+                function = getattr(value, method)
+                signature = (
+                    str(inspect.signature(function)).replace("self, ", "").replace("self", "")
+                )
+                parts += [f"### {name}.{method}\n", "```text", f"{method}{signature}", "```\n"]
+                parts += [_prose(function), ""]
+    parts.append("The errors have [a page of their own](errors.md).")
+    return "\n".join(parts) + "\n"
+
+
+def _methods(kind: type) -> list[str]:
+    return [
+        name
+        for owner in reversed(kind.__mro__)
+        if owner.__module__.startswith("nemotron.")
+        for name, value in vars(owner).items()
+        if not name.startswith("_") and callable(value) and inspect.isroutine(value)
+    ]
+
+
+def _prose(value: object) -> str:
+    """Turn a docstring into Markdown: sections become code blocks, names become code."""
+    text = inspect.getdoc(value) or ""
+    if ":\n    " in text or ">>>" in text:
+        head, _, rest = text.partition("\n\n")
+        body = f"\n\n```text\n{rest}\n```" if rest else ""
+        return head.replace("``", "`") + body
+    return text.replace("``", "`")
+
+
+PAGES = {
+    "cli.md": commands,
+    "errors.md": exceptions,
+    "events.md": event_kinds,
+    "python.md": names,
+}
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    check = "--check" in sys.argv[1:]
+    stale = []
+    for name, write in PAGES.items():
+        path, text = REFERENCE / name, write()
+        if check and (not path.exists() or path.read_text() != text):
+            stale.append(str(path.relative_to(ROOT)))
+        elif not check:
+            path.write_text(text)
+    if stale:
+        print(f"{', '.join(stale)}: not what the code says. Run: python docs/generate.py")  # noqa: T201
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
