@@ -147,9 +147,10 @@ class Reader:
         """
         uri = ArtifactURI.of(name)
         with self.reading() as db:
-            found = queries.versions(db, uri.identity, None if at is None else self._number(at))
+            number = None if at is None else self._number(at)
+            found = queries.versions(db, uri.identity, number)
             if not found:
-                raise self._not_found(db, uri, None)
+                raise self._not_found(db, uri, number)
             return found
 
     def moves(self, name: str) -> list[AliasMove]:
@@ -302,6 +303,9 @@ class Reader:
         name = uri.identity
         known = queries.versions(db, name, at)
         if not known:
+            if queries.versions(db, name):
+                message = f"art://{name} did not exist yet at commit {at}. Try: lineage log {name}"
+                return ArtifactNotFoundError(name, message)
             return ArtifactNotFoundError(name, near=queries.near_names(db, name))
         asked = f"art://{name}:{uri.selector}"
         if uri.version is not None:

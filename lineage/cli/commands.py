@@ -109,7 +109,7 @@ def build_parser(commands: Commands) -> argparse.ArgumentParser:
             description=f"{command.help[0].upper()}{command.help[1:]}.",
         )  # fmt: skip
         command.arguments(sub)
-        sub.set_defaults(run=command.run, commands=commands)
+        sub.set_defaults(command=command, commands=commands)
     return parser
 
 
@@ -125,7 +125,8 @@ def run(words: Sequence[str]) -> int:
     logging.basicConfig(format="lineage: %(message)s", level=logging.WARNING)
     try:
         chosen = build_parser(all_commands()).parse_args(words)
-        status: int = chosen.run(chosen)
+        command: Command = chosen.command
+        status = command.run(chosen)
         sys.stdout.flush()
     except (LineageError, OSError, sqlite3.Error) as error:
         if isinstance(error, BrokenPipeError):
