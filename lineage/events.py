@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 from .model import Input, Location, VersionId
@@ -46,7 +47,6 @@ __all__ = [
     "from_payload",
 ]
 
-_JSON = frozenset({str, int, float, bool, dict})
 Target = VersionId | SourceURI | Location
 
 
@@ -68,19 +68,12 @@ def _read_inputs(value: Any) -> tuple[Input, ...]:  # JSON
     return tuple(_read_input(item) for item in value)
 
 
-def _plain(value: Any) -> Any:  # JSON
+def _plain(value: Any) -> Any:
     """Bring a field's value down to JSON."""
-    if type(value) in _JSON:
-        return value
-    if isinstance(value, VersionId):
-        return str(value)
-    if isinstance(value, SourceURI):
-        return value.uri
-    if isinstance(value, (Location, Input)):
-        return _compact(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+    writer = _WRITERS.get(type(value))
+    if writer is not None:
+        return writer(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 @cache
@@ -104,6 +97,14 @@ def _compact(record: Any) -> dict[str, Any]:  # any dataclass
         if value != default:
             result[name] = _plain(value)
     return result
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    VersionId: str,
+    SourceURI: attrgetter("uri"),
+    Location: _compact,
+    Input: _compact,
+}
 
 
 def _read(reader: Callable[[Any], Any], **extra: Any) -> Any:  # a dataclass field

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .clock import new_id
@@ -46,15 +47,11 @@ class Files:
     def sizes(self, folder: str) -> Mapping[str, int]:
         """Map the regular files of a folder to their sizes in bytes."""
         sizes = {}
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if not entry.name.startswith(_TEMPORARY):
-                        status = entry.stat()
-                        if stat.S_ISREG(status.st_mode):
-                            sizes[entry.name] = status.st_size
-        except (FileNotFoundError, NotADirectoryError):
-            pass
+        for name in self.names(folder):
+            with suppress(FileNotFoundError):
+                status = os.stat(f"{folder}/{name}")
+                if stat.S_ISREG(status.st_mode):
+                    sizes[name] = status.st_size
         return sizes
 
     def read(self, path: str, offset: int = 0) -> bytes:

@@ -18,6 +18,7 @@ __all__ = ["MAX_METADATA", "canonical_json", "plain", "plain_lenient"]
 MAX_METADATA = 1 << 20  # bytes of JSON; more belongs in a file beside the artifact
 
 
+_PLAIN = frozenset({int, bool, type(None)})
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -90,6 +91,9 @@ class _Reader:
 
     def value(self, value: object, where: str) -> Any:
         self.weight += 1
+        kind = type(value)
+        if kind in _PLAIN or (kind is float and math.isfinite(value)):  # type: ignore[arg-type]
+            return value
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, bool):

@@ -83,7 +83,7 @@ class VersionId(NamedTuple):
     @property
     def uri(self) -> ArtifactURI:
         """The pinned reference."""
-        return ArtifactURI.parse(str(self))
+        return ArtifactURI.pinned(self.name, self.number)
 
     def __str__(self) -> str:
         """Return ``art://name:vN``."""

@@ -33,8 +33,8 @@ class Places:
             return Location(str(SourceURI.parse(text)), None, external=True)
         if external:
             return Location(os.path.abspath(text), None, external=True)
-        real = os.path.realpath(text)
-        return Location(real, None if self._is_shared(real) else self.host)
+        real, device = _real(text)
+        return Location(real, None if self._is_shared(real, device) else self.host)
 
     def is_there(self, location: Location) -> bool | None:
         """Tell whether there is something at a place; None when this host cannot know."""
@@ -49,11 +49,26 @@ class Places:
             return None
         return True
 
-    def _is_shared(self, path: str) -> bool:
-        try:
-            device = os.stat(path).st_dev
-        except OSError:
+    def _is_shared(self, path: str, device: int | None) -> bool:
+        if device is None:
             return filesystem(path)[0] in (NETWORK, UNKNOWN)
         if device not in self._shared:
             self._shared[device] = filesystem(path)[0] in (NETWORK, UNKNOWN)
         return self._shared[device]
+
+
+def _real(path: str) -> tuple[str, int | None]:
+    """Return a path without links, and its device; None when nothing is there.
+
+    One open asks the kernel where the path leads; realpath would look at every folder of it.
+    """
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return os.path.realpath(path), None
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_dev
+    except OSError:  # no /proc
+        return os.path.realpath(path), os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from .commits import Head, Mark
     from .journal.base import Journal
     from .model import AliasMove, Artifact, Input, Location, RunInfo
     from .run import UseReference
@@ -69,6 +70,8 @@ class Reader:
         about = {"host": self._places.host, "user": user()}
         self._combiner = Combiner(journal, about, clock=clock or SystemClock())
         self._index = Index(journal)
+        self._seen: Head | None = None
+        self._intakes: tuple[str, ...] = ()
         self._is_open = True
 
     # --------------------------------------------------------------- resolving
@@ -108,7 +111,7 @@ class Reader:
 
         Raises: as ``resolve``.
         """
-        if isinstance(reference, Source):
+        if isinstance(reference, (Source, Version)):
             return reference
         if isinstance(reference, SourceURI):
             return Source(reference)
@@ -276,7 +279,7 @@ class Reader:
         """Bring the index up to date with everything that anyone recorded, and read from it."""
         self._check_open()
         head = self.journal.head()
-        if not self.journal.read_only and self._has_pending() and self._combiner.combine():
+        if not self.journal.read_only and self._has_pending(head) and self._combiner.combine():
             head = self.journal.head()
         self._index.catch_up(head)
         return self._index.reading()
@@ -286,9 +289,15 @@ class Reader:
         self._check_open()
         self._index.rebuild()
 
-    def _has_pending(self) -> bool:
+    def _has_pending(self, head: Head) -> bool:
+        if head != self._seen:  # what every writer must know changes with commits alone
+            with self.journal.peek() as ledger:
+                self._seen, self._intakes = head, ledger.conditions().intakes
+        return self.journal.intakes.has_pending(self._mark, self._intakes)
+
+    def _mark(self, writer: str) -> Mark:
         with self.journal.peek() as ledger:
-            return self.journal.intakes.has_pending(ledger.mark, ledger.conditions().intakes)
+            return ledger.mark(writer)
 
     def _number(self, at: Moment) -> int:
         """Turn a moment into a commit number."""

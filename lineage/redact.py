@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, overload
 
 __all__ = ["REDACTED", "Redactor"]
@@ -64,6 +65,7 @@ _FORTY_HEX = re.compile(
 _NAMED = re.compile(r"""([A-Za-z_][\w.-]*)["']?\s*(?:=|:(?!//))\s*["']?""")
 _VALUE = re.compile(r"""[^\s"',;&)\]}]+""")
 _SIGNATURES = {"sig", "signature", "x-amz-signature", "x-amz-credential", "x-amz-security-token"}
+_HARMLESS = frozenset({int, float, bool, type(None)})
 _RANDOM_LENGTH = 16
 _RANDOM_BITS = 3.0
 _KNOWN_LENGTH = 8
@@ -112,11 +114,13 @@ class Redactor:
     def value(self, value: Any, name: str = "") -> Any: ...  # any JSON value
     def value(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets; ``name`` is the key it stands under."""
-        if isinstance(value, Mapping):
+        strength = _strength(name)
+        if strength is None and type(value) in _HARMLESS:
+            return value
+        if isinstance(value, (dict, Mapping)):
             return {self.text(key): self.value(item, key) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.value(item, name) for item in value]
-        strength = _strength(name)
         if strength == "strong" and value not in (None, "") and not isinstance(value, bool):
             return REDACTED
         if not isinstance(value, str):
@@ -144,6 +148,7 @@ def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
 
 
+@lru_cache(maxsize=4096)  # the same few keys come with every checkpoint
 def _strength(name: str) -> str | None:
     """Say whether a name always means a secret (strong), may mean one (weak), or neither."""
     words = _words(name)

@@ -16,7 +16,7 @@ from .errors import LineageError, PathNotFoundError, PublishRefused
 from .events import Deleted, Described, Published, RunEnded, RunStarted, Used
 from .launch import Launch, Process, code_version, python, user
 from .metadata import plain, plain_lenient
-from .model import Input, Location, Role, RunStatus, Source, State, Version
+from .model import Input, Location, Role, RunStatus, Source, State, Version, VersionId
 from .source import SourceURI
 from .uri import ArtifactURI
 
@@ -139,7 +139,9 @@ class Run:
             role: as for ``use``.
             facts: weight, split, tokens, revision, digest, size.
         """
-        return replace(self._refer(reference, role)[1], **facts)
+        known = _pinned(reference)
+        used = Input(target=known, role=role) if known else self._refer(reference, role)[1]
+        return replace(used, **facts) if facts else used
 
     def _refer(self, reference: UseReference, role: str) -> tuple[Version | Source, Input]:
         if not role or not isinstance(role, str):
@@ -195,7 +197,8 @@ class Run:
             draft = replace(draft, digest=self._digest(draft.location))
         elif digest != "later":
             raise PublishRefused(f"digest is 'later' or 'now', not {digest!r}")
-        draft = replace(draft, key=idempotency_key)
+        if idempotency_key is not None:
+            draft = replace(draft, key=idempotency_key)
         outcome = self._store.commit(draft)
         assert outcome.version is not None  # a publish always comes to a version
         for entry in outcome.entries:
@@ -230,12 +233,13 @@ class Run:
         if not kind or not isinstance(kind, str):
             raise PublishRefused(f"the type of art://{identity} is a word such as 'model'")
         location = self._store.locate(path, external=external)
-        look = not location.external
-        if look and not os.path.exists(location.path):
-            raise PathNotFoundError(location.path)
+        try:
+            found = None if location.external else fingerprint(location.path)
+        except FileNotFoundError:
+            raise PathNotFoundError(location.path) from None
         return Published(
             name=identity, type=kind, run=self.id, location=location, metadata=metadata,
-            fingerprint=fingerprint(location.path) if look else None, aliases=aliases,
+            fingerprint=found, aliases=aliases,
             inputs=None if inputs is None else tuple(self._inputs(inputs)),
         )  # fmt: skip
 
@@ -280,7 +284,7 @@ class Run:
         values, non_finite = plain_lenient(metadata)
         values = self._store.redactor.value(values)
         draft = self._draft(name, path, type, values, inputs, aliases, external=external)
-        return self._append(replace(draft, non_finite=non_finite))
+        return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
 
     def record_use(self, path: str | os.PathLike[str], role: str = Role.DATA) -> str:
         """Record a use from inside a training loop, by the path alone: one durable append.
@@ -355,6 +359,15 @@ class Run:
     def _check_open(self) -> None:
         if not self._is_open:
             raise PublishRefused(f"run {self.name!r} has ended; open another one to go on")
+
+
+def _pinned(reference: UseReference) -> VersionId | None:
+    """Return the version that a reference can only mean; that it exists is checked at commit."""
+    if isinstance(reference, Version):
+        return reference.id
+    if isinstance(reference, ArtifactURI) and reference.version is not None:
+        return None if reference.digest else VersionId(reference.identity, reference.version)
+    return None
 
 
 def _text(reference: UseReference) -> str:

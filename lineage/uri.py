@@ -74,6 +74,13 @@ class ArtifactURI:
         return self
 
     @classmethod
+    def pinned(cls, identity: str, version: int) -> ArtifactURI:
+        """Build the reference to a version from an identity that is known to be one."""
+        name, _, variant = identity.partition("?")
+        pairs = tuple(tuple(pair.split("=", 1)) for pair in variant.split("&")) if variant else ()
+        return cls._of((name, pairs, version, None, None, None))  # type: ignore[arg-type]  # pairs
+
+    @classmethod
     def of(cls, reference: str | ArtifactURI) -> ArtifactURI:
         """Take a reference as text or as a value."""
         return reference if isinstance(reference, ArtifactURI) else cls.parse(reference)

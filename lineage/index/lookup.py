@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # as typing's, which costs as much to import as the whole ans
 LOOKUP = """
 SELECT a.name, v.number, v.state, v.path, v.host, v.external, v.type, r.uid, v.fingerprint,
     v.digest, v.metadata, v.non_finite, v.origin, v.occurred, v.recorded, v.commit_number, v.late,
-    v.id, v.gone
+    v.id, v.gone, (SELECT group_concat(alias, ' ') FROM (SELECT l.alias FROM alias l
+        WHERE l.artifact=a.id AND l.number=v.number ORDER BY l.alias))
 FROM artifact a JOIN version v ON v.artifact=a.id LEFT JOIN run r ON r.id=v.run
 WHERE a.name=?1 AND v.commit_number NOT NULL AND v.number=
 """

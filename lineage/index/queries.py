@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..uri import ArtifactURI
 
 __all__ = [
-    "aliases_of",
     "artifacts",
     "facts",
     "find_versions",
@@ -114,12 +113,16 @@ def _version(db: sqlite3.Connection, row: tuple[Any, ...], at: int | None) -> Ve
     state, gone = State(row[2]), row[18]
     if at is not None and gone is not None and gone > at:
         state = State.LIVE
+    if at is not None:
+        aliases = _aliases_at(db, VersionId(row[0], row[1]), at)
+    else:
+        aliases = tuple(row[19].split(" ")) if row[19] else ()  # an alias has no spaces
     return Version(
         uri=VersionId(row[0], row[1]).uri,
         type=row[6],
         location=Location(row[3], row[4], bool(row[5])),
         metadata=json.loads(row[10]),
-        aliases=aliases_of(db, row[0], row[1], at),
+        aliases=aliases,
         digest=row[9],
         fingerprint=row[8],
         state=state,
@@ -133,24 +136,15 @@ def _version(db: sqlite3.Connection, row: tuple[Any, ...], at: int | None) -> Ve
     )
 
 
-def aliases_of(
-    db: sqlite3.Connection, name: str, number: int, at: int | None = None
-) -> tuple[str, ...]:
-    """Return the aliases that point to a version, sorted."""
-    if at is None:
-        rows = db.execute(
-            "SELECT l.alias FROM alias l JOIN artifact a ON a.id=l.artifact"
-            " WHERE a.name=? AND l.number=? ORDER BY l.alias",
-            (name, number),
-        )
-    else:
-        rows = db.execute(
-            "SELECT m.alias FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=?1"
-            " AND m.number=?2 AND m.revision=(SELECT max(o.revision) FROM alias_move o"
-            "  WHERE o.artifact=m.artifact AND o.alias=m.alias AND o.commit_number<=?3)"
-            " ORDER BY m.alias",
-            (name, number, at),
-        )
+def _aliases_at(db: sqlite3.Connection, version: VersionId, at: int) -> tuple[str, ...]:
+    """Return the aliases that pointed to a version at a commit, sorted."""
+    rows = db.execute(
+        "SELECT m.alias FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=?1"
+        " AND m.number=?2 AND m.revision=(SELECT max(o.revision) FROM alias_move o"
+        "  WHERE o.artifact=m.artifact AND o.alias=m.alias AND o.commit_number<=?3)"
+        " ORDER BY m.alias",
+        (*version, at),
+    )
     return tuple(alias for (alias,) in rows)
 
 

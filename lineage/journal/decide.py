@@ -86,7 +86,8 @@ def decide(ledger: Ledger, entry: Entry, *, direct: bool, expect: int | None = A
         case AliasMoved():
             outcome = _move(ledger, entry, entry.event, expect)
         case Used():
-            closed = replace(entry.event, input=_closed(ledger, entry.event.input))
+            (used,) = _closed(ledger, (entry.event.input,), direct=direct)
+            closed = replace(entry.event, input=used)
             outcome = Outcome((replace(entry, event=closed),))
         case RunStarted():
             known = ledger.run(entry.event.run) is not None
@@ -190,7 +191,8 @@ def _publish(ledger: Ledger, entry: Entry, event: Published, *, direct: bool) ->
         and entry.occurred < artifact.newest
         and entry.writer != artifact.newest_writer
     )
-    closed = replace(event, number=number, late=late, inputs=_find_inputs(ledger, event))
+    inputs = event.inputs and _closed(ledger, event.inputs, direct=direct)
+    closed = replace(event, number=number, late=late, inputs=inputs)
     version = VersionId(event.name, number)
     others = [old.version for old in occupants if _is_other(old, event)]
     chain.lead(closed)
@@ -238,14 +240,19 @@ def _repeat(chain: _Chain, version: VersionId, event: Published, *, direct: bool
     chain.aliases(version, event.aliases, event.run)
 
 
-def _find_inputs(ledger: Ledger, event: Published) -> tuple[Input, ...] | None:
-    return None if event.inputs is None else tuple(_closed(ledger, i) for i in event.inputs)
-
-
-def _closed(ledger: Ledger, used: Input) -> Input:
-    if not isinstance(used.target, Location):
-        return used
-    return replace(used, target=_find(ledger, used.target))
+def _closed(ledger: Ledger, inputs: tuple[Input, ...], *, direct: bool) -> tuple[Input, ...]:
+    """Find the versions at places; a direct caller must not name versions that never were."""
+    if direct:
+        named = [used.target for used in inputs if isinstance(used.target, VersionId)]
+        absent = ledger.absent(named)
+        if absent is not None:
+            raise ArtifactVersionNotFoundError(*absent)
+    return tuple(
+        replace(used, target=_find(ledger, used.target))
+        if isinstance(used.target, Location)
+        else used
+        for used in inputs
+    )
 
 
 def _import(ledger: Ledger, entry: Entry, event: Imported) -> Outcome:
@@ -263,7 +270,7 @@ def _import(ledger: Ledger, entry: Entry, event: Imported) -> Outcome:
             f"art://{event.name} holds versions published here; import under another name"
         )
     chain = _Chain(ledger, entry)
-    found = tuple(_closed(ledger, item) for item in event.inputs)
+    found = _closed(ledger, event.inputs, direct=False)
     chain.lead(replace(event, inputs=found))
     chain.aliases(version, event.aliases, event.run)
     return Outcome(tuple(chain.entries), version)

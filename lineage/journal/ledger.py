@@ -35,7 +35,7 @@ from ..model import Location, State, VersionId
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..commits import Commit
 
@@ -137,6 +137,18 @@ class Ledger:
         """Return what became of a version, or None when it never was."""
         row = self._version("state", version)
         return State(row[0]) if row else None
+
+    def absent(self, versions: Sequence[VersionId]) -> VersionId | None:
+        """Return the first of some versions that never was, or None."""
+        if not versions:
+            return None
+        which = " OR ".join(["a.name=? AND v.number=?"] * len(versions))
+        found = self._db.execute(
+            "SELECT a.name, v.number FROM ledger_artifact a JOIN ledger_version v"
+            f" ON v.artifact=a.id WHERE {which}",
+            [value for version in versions for value in version],
+        ).fetchall()
+        return next((version for version in versions if version not in found), None)
 
     def hold(self, version: VersionId) -> str | None:
         """Return the reason why a version is held, or None when it is not."""

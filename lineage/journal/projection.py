@@ -113,7 +113,7 @@ class Projection(PerProcess):
         self._own()
         target = self._journal.head() if target is None else target
         with self._lock:
-            if self._was_removed():  # another process rebuilt it; what is open here is the old one
+            if self._was_removed():  # by a process that found it damaged
                 self._discard()
             if self._position == target and self._db is not None:
                 return target
@@ -128,11 +128,19 @@ class Projection(PerProcess):
                 return self._catch_up(target)
 
     def rebuild(self) -> Head:
-        """Throw the tables away and make them anew."""
+        """Empty the tables, on the disk too, and fill them anew.
+
+        The file stays, so whoever has it open goes on with what is in it then.
+        """
         self._own()
         with self._lock:
-            self._remove()
-            return self.catch_up()
+            self._connection().execute("PRAGMA secure_delete=ON")
+            with self.writing() as db:
+                self.settle(db, self._empty(db))
+            head = self.catch_up()
+            with self._passing(_PATIENCE):
+                self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return head
 
     def go_private(self, why: str) -> None:
         """Go on with a copy in memory, from here on and for this process alone."""
@@ -233,18 +241,21 @@ class Projection(PerProcess):
         """Take the next commits, or begin again when what is here is of another history."""
         last = position(db)
         if last.number >= target.number and not self._reaches(last, target):
-            last = self._empty(db)
+            last = self._begin_again(db)
         upto = min(target.number, last.number + _CHUNK)
         for commit in self._journal.read(last.number, upto):
             if commit.previous != last.hash:
-                last = self._empty(db)
+                last = self._begin_again(db)
                 break
             self._take(db, commit)
             last = commit.head
         self.settle(db, last)
 
+    def _begin_again(self, db: sqlite3.Connection) -> Head:
+        _log.warning("%s belongs to another history and is made anew", self._path)
+        return self._empty(db)
+
     def _empty(self, db: sqlite3.Connection) -> Head:
-        _log.warning("%s belongs to another history and is rebuilt", self._path)
         rows = db.execute(
             "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
             " AND name<>'position'"

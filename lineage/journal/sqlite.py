@@ -99,6 +99,8 @@ class SQLiteJournal(Journal, PerProcess):
     def _begin(self) -> None:
         self._reading = threading.Lock()
         self._reader: sqlite3.Connection | None = None
+        self._change: tuple[int] | None = None
+        self._head = GENESIS
         self._writer: sqlite3.Connection | None = None
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
@@ -153,7 +155,7 @@ class SQLiteJournal(Journal, PerProcess):
         with self._reading:
             if self._reader is not None:
                 self._reader.close()
-                self._reader = None
+                self._reader = self._change = None
             if self._copy is not None:
                 self._copy.cleanup()
                 self._copy = None
@@ -181,8 +183,12 @@ class SQLiteJournal(Journal, PerProcess):
     def head(self) -> Head:
         """Return where the journal stands now."""
         with self._read() as db:
-            row = db.execute(_HEAD).fetchone()
-        return Head(*row) if row else GENESIS
+            # a number that changes with every commit of another connection, ours to write included
+            change = db.execute("PRAGMA data_version").fetchone()
+            if change != self._change:
+                row = db.execute(_HEAD).fetchone()
+                self._change, self._head = change, Head(*row) if row else GENESIS
+            return self._head
 
     def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
         """Yield (number, text) of commits; a page at a time, so that no reader holds the file."""
