@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +34,7 @@ from .settings import choose_store
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
 
     from .clock import Clock

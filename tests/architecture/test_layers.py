@@ -146,11 +146,13 @@ def test_every_file_says_its_idea_in_its_first_line(package: str) -> None:
 
 def _loaded(code: str) -> set[str]:
     """Return the modules that some code loads beyond what Python itself starts with."""
-    script = f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tools/ns')!r}); before = set(sys.modules); "
+        f"{code}; print(*(set(sys.modules) - before))"
+    )
     result = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'tools/ns')!r}); {script}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True
+    )
     return set(result.stdout.split())
 
 

@@ -88,11 +88,16 @@ def test_really_full_disk_is_survived(tmp_path: Path, address: str) -> None:
     try:
         with lineage.open(disk / address) as store:
             published = 0
-            with pytest.raises(StoreFull):
+
+            def fill() -> None:
+                nonlocal published
                 while True:
                     text = {"text": "x" * 20_000}
                     store.commit(publish(path=f"/{published}", metadata=text))
                     published += 1
+
+            with pytest.raises(StoreFull):
+                fill()
             os.system(f"mount -o remount,size=8m {disk}")
             version = store.commit(publish(path="/after")).version
             assert version is not None
@@ -247,7 +252,8 @@ def test_rewritten_history_is_found_by_the_link(tmp_path: Path) -> None:
             store.commit(publish(path=f"/{number}"))
         first, second, _ = store.journal.read()
         forged = Commit.make(
-            store.journal.id, first.head, [Entry("w-9", second.entries[0].occurred, publish(number=2))],
+            store.journal.id, first.head,
+            [Entry("w-9", second.entries[0].occurred, publish(number=2))],
             writers=second.writers, recorded=second.recorded,
         )  # fmt: skip
         path = tmp_path / "lineage" / "commits" / "000000" / "000000002.json"

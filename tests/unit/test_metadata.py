@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from nemotron.lineage import MetadataError
 from nemotron.lineage.metadata import MAX_METADATA, canonical_json, plain, plain_lenient
 
+WEST_AFRICA = timezone(timedelta(hours=1))
+
 
 class Colour(Enum):
     RED = "red"
@@ -45,7 +47,7 @@ class TorchScalar:
         (np.array(3), 3),
         (TorchScalar(), 2.5),
         (Path("/a/b"), "/a/b"),
-        (datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=1))), "2026-01-02T02:00:00.000000Z"),
+        (datetime(2026, 1, 2, 3, tzinfo=WEST_AFRICA), "2026-01-02T02:00:00.000000Z"),
         (date(2026, 1, 2), "2026-01-02"),
         (Colour.RED, "red"),
         (Level.HIGH, 3),

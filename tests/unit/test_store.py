@@ -194,7 +194,7 @@ def test_deleted_version_says_when_by_whom_and_what_is_near(
     later.mkdir()
     _publish(run, later)
     store.retire("model:v4", "disk is full")
-    with pytest.raises(ArtifactGone, match="disk is full.*nearest live: art://model:v5") as gone:
+    with pytest.raises(ArtifactGone, match=r"disk is full.*nearest live: art://model:v5") as gone:
         store.resolve("model:v4")
     assert gone.value.state == "deleted"
     assert gone.value.nearest == ("art://model:v5",)
