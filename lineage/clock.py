@@ -27,7 +27,7 @@ class SystemClock:
 
     def now(self) -> str:
         """Return the present time as text."""
-        return write_time(datetime.now(UTC))
+        return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def write_time(moment: datetime) -> str:

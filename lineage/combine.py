@@ -145,24 +145,38 @@ class Combiner(PerProcess):
         record = self._own_intake().append(event)
         writer, _, number = record.partition("-")
         deadline = time.monotonic() + _PATIENCE
+        after: int | None = None  # a commit that did not hold the record yet
         while time.monotonic() < deadline:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
                     if turn.ledger.mark(writer).sequence < int(number):
+                        after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
                         pending = self._pending(turn, conditions.intakes)
                         self._write(turn, pending)
                         self._crowded = len({each.entry.writer for each in pending}) > 1
                     if turn.ledger.mark(writer).sequence >= int(number):
-                        return Outcome((), turn.ledger.outcome(writer))
+                        return self._taken(record, turn, after)
             except HeadMoved:
+                # no pause: who won has most likely taken this record along
                 self._crowded = True
-                self._pause()
         raise StoreBusy(
             f"record {record} is safe in the intake, but others won for {_PATIENCE:g} s; it is "
             "numbered as soon as anyone reads the store. Try: lineage where",
             record=record,
         )
+
+    def _taken(self, record: str, turn: Turn, after: int | None) -> Outcome:
+        """Return what a record came to that was committed after commit ``after``, if known."""
+        version = turn.ledger.outcome(record.partition("-")[0])
+        if after is not None:
+            for commit in self._journal.recent(after, max(after + 1, turn.head.number)):
+                entries = tuple(
+                    entry for entry in commit.entries if entry.id.partition(".")[0] == record
+                )
+                if entries:
+                    return Outcome(entries, version, commit.head)
+        return Outcome((), version)
 
     # ------------------------------------------------------------------- parts
 

@@ -70,6 +70,8 @@ def _read_inputs(value: Any) -> tuple[Input, ...]:  # JSON
 
 def _plain(value: Any) -> Any:
     """Bring a field's value down to JSON."""
+    if type(value) is str:  # the most of them
+        return value
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer(value)

@@ -30,7 +30,6 @@ __all__ = ["FolderIntakes", "Intakes", "MemoryIntakes", "Pending", "Writer"]
 _log = logging.getLogger(__name__)
 
 SUFFIX = ".jsonl"
-OVERLAP = 4  # files; threads cost more than they save below
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,14 @@ class FolderIntakes:
                             self._taken[path] = size
                         else:
                             grown.append((path, taken))
+        # from the end of the line before, which shows that the mark belongs to this file
+        places = [(path, max(0, taken.offset - 1)) for path, taken in grown]
         found = [
             pending
-            for (path, taken), data in zip(grown, self._read_all(grown), strict=True)
-            for pending in self._records(path, taken, data)
+            for (path, taken), (_, start), data in zip(
+                grown, places, self._files.read_many(places), strict=True
+            )
+            for pending in self._records(path, taken, start, data)
         ]
         # each writer's times grow, so this keeps every writer's own order
         found.sort(key=lambda pending: (pending.entry.occurred, pending.entry.writer))
@@ -148,32 +151,20 @@ class FolderIntakes:
                     os.fsync(file.fileno())
             start += len(line)
 
-    def _read_all(self, grown: list[tuple[str, Mark]]) -> list[bytes]:
-        """Read the files that grew. On a slow filesystem the waits overlap."""
-        if len(grown) < OVERLAP:
-            return [self._read(path) for path, _ in grown]
-        from concurrent.futures import ThreadPoolExecutor  # rarely needed
-
-        with ThreadPoolExecutor(max_workers=min(32, len(grown))) as pool:
-            return list(pool.map(self._read, [path for path, _ in grown]))
-
-    def _read(self, path: str) -> bytes:
-        try:
-            return self._files.read(path)
-        except FileNotFoundError:
-            return b""
-
-    def _records(self, path: str, mark: Mark, data: bytes) -> Iterator[Pending]:
-        start = mark.offset if data[mark.offset - 1 : mark.offset] == b"\n" else 0
+    def _records(self, path: str, mark: Mark, start: int, data: bytes | None) -> Iterator[Pending]:
+        """Yield what is behind the mark in ``data``, which begins at ``start`` of the file."""
+        if start and data and data[:1] != b"\n":  # the mark is of another file of that name
+            start, data = 0, self._files.read(path)
+        data = data or b""
         last, nothing = mark.sequence, True
-        for entry, end in _entries(path, data, start):
+        for entry, end in _entries(path, data):
             if entry is None:  # of a kind that only a newer release can take
                 return
             if entry.sequence > last:
                 last, nothing = entry.sequence, False
-                yield Pending(entry, Mark(last, end))
+                yield Pending(entry, Mark(last, start + end))
         if nothing:
-            self._taken[path] = len(data)
+            self._taken[path] = start + len(data)
 
 
 class FileWriter:
@@ -315,8 +306,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _entries(path: str, data: bytes, start: int) -> Iterator[tuple[Entry | None, int]]:
+def _entries(path: str, data: bytes) -> Iterator[tuple[Entry | None, int]]:
     """Yield (entry, end of its line); None in place of one that a newer release wrote."""
+    start = 0
     while (end := data.find(b"\n", start)) >= 0:
         line, start = data[start:end], end + 1
         record = _parse(line)

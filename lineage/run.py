@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import grammar
@@ -377,6 +378,7 @@ def _text(reference: UseReference) -> str:
     return str(reference.uri if isinstance(reference, (Version, Source)) else reference)
 
 
+@lru_cache
 def _identity(name: str) -> str:
     """Return the identity that a name to publish under means: no selector, digest or path."""
     uri = ArtifactURI.parse(name)

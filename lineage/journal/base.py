@@ -136,6 +136,10 @@ class Journal(ABC):
             previous = commit.hash
             yield commit
 
+    def recent(self, after: int, upto: int) -> Iterator[Commit]:
+        """Yield commits as ``read`` does, from memory where this process took them just now."""
+        return self.read(after, upto)
+
     def number_at(self, moment: str) -> int:
         """Return the number of the last commit recorded at or before a time, 0 when none was.
 

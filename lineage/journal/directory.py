@@ -19,6 +19,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ __all__ = ["DirectoryJournal"]
 FORMAT = 1
 BUCKET = 256  # commits a folder: listing stays cheap, and so does a folder's fsync
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_RECENT = 32  # commits kept in memory ...
+_SMALL = 1 << 17  # ... of less than so many characters
 _LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
@@ -88,8 +91,10 @@ class DirectoryJournal(Journal):
         self.cache = cache_folder(self._root, self.id) if cache == "" else cache
         intake = os.path.join(self._root, "intake")
         self.intakes = FolderIntakes(intake, self._files, clock)
-        self._ledger = _LedgerCache(self)
+        self._recent: deque[Commit] = deque(maxlen=_RECENT)
+        self._ledger = _LedgerCache(self, self._recent)
         self._known = GENESIS
+        self._checked = False
         self._behind = True  # the ledger's cache may be; an append behind the head is refused
 
     # -------------------------------------------------------------- life cycle
@@ -174,14 +179,21 @@ class DirectoryJournal(Journal):
 
     def texts(self, after: int, upto: int) -> Iterator[tuple[int, str]]:
         """Yield (number, text) of commits."""
-        for number in range(after + 1, upto + 1):
-            try:
-                yield number, self._text(number)
-            except FileNotFoundError:
-                raise absent(number) from None
+        for start in range(after + 1, upto + 1, BUCKET):
+            numbers = range(start, min(start + BUCKET, upto + 1))
+            found = self._files.read_many([(self._path(number), 0) for number in numbers])
+            for number, data in zip(numbers, found, strict=True):
+                if data is None:
+                    raise absent(number)
+                yield number, data.decode("ascii", "replace").rstrip("\n")
 
-    def _text(self, number: int) -> str:
-        return self._files.read(self._path(number)).decode("ascii", "replace").rstrip("\n")
+    def recent(self, after: int, upto: int) -> Iterator[Commit]:
+        """Yield commits, from memory where this process took them just now."""
+        known = {commit.number: commit for commit in tuple(self._recent)}
+        numbers = range(after + 1, upto + 1)
+        if all(number in known for number in numbers):
+            return (known[number] for number in numbers)
+        return self.read(after, upto)
 
     def _bucket(self, bucket: int) -> str:
         return os.path.join(self._commits, f"{bucket:06d}")
@@ -197,8 +209,11 @@ class DirectoryJournal(Journal):
         if self.read_only:
             raise StoreReadOnly(f"{self._root} is read-only here; ask its owner for write access")
         if self._behind:
-            self._ledger.catch_up()
-            self._behind = False
+            target = None  # the first time the cache may turn out to be of another history
+            if self._checked:
+                target = Head(self._last_number(self._known.number), "", "")
+            self._known = self._ledger.catch_up(target)
+            self._behind, self._checked = False, True
         with ExitStack() as stack:
             try:
                 db = stack.enter_context(self._ledger.writing(timeout))
@@ -233,6 +248,8 @@ class DirectoryJournal(Journal):
             self._behind = True
             raise explain(error, self._root) from error
         self._known = commit.head
+        if len(commit.text) < _SMALL:
+            self._recent.append(commit)
 
     def _put(self, commit: Commit) -> None:
         folder = self._bucket(commit.number // BUCKET)
@@ -257,7 +274,8 @@ class DirectoryJournal(Journal):
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
         """Blank one payload of a commit, on the disk too."""
         path = self._path(number)
-        blanked = Commit.read(self._text(number), number=number).blank(event, kept)
+        ((_, text),) = self.texts(number - 1, number)
+        blanked = Commit.read(text, number=number).blank(event, kept)
         self._files.put_over(path, blanked.text.encode("ascii") + b"\n")
         self.intakes.blank(event)
 
@@ -269,11 +287,14 @@ class DirectoryJournal(Journal):
 class _LedgerCache(Projection):
     """The ledger of a directory journal, kept on a local disk."""
 
-    def __init__(self, journal: DirectoryJournal) -> None:
+    def __init__(self, journal: DirectoryJournal, recent: deque[Commit]) -> None:
+        self._recent = recent
         super().__init__(journal, "ledger-1", LEDGER_SCHEMA)
 
     def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
         Ledger(db).take(commit)
+        if len(commit.text) < _SMALL:
+            self._recent.append(commit)
 
 
 class _DirectoryTurn(Turn):

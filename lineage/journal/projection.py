@@ -109,7 +109,10 @@ class Projection(PerProcess):
             return position(db)
 
     def catch_up(self, target: Head | None = None) -> Head:
-        """Take all commits up to the journal's head (or to ``target``), and return where it is."""
+        """Take all commits up to the journal's head (or to ``target``), and return where it is.
+
+        The hash of ``target`` may be empty: the commits prove by their links that they belong here.
+        """
         self._own()
         target = self._journal.head() if target is None else target
         with self._lock:
@@ -234,7 +237,7 @@ class Projection(PerProcess):
     def _reaches(self, here: Head, target: Head) -> bool:
         """Tell whether tables that stand at ``here`` hold all of the journal up to ``target``."""
         if here.number == target.number:
-            return here.hash == target.hash
+            return target.hash in ("", here.hash)
         return here.number > target.number and self._journal.head().number >= here.number
 
     def _take_some(self, db: sqlite3.Connection, target: Head) -> None:

@@ -42,12 +42,15 @@ class FaultyFiles(Files):
 
     def _before(self, operation: str) -> None:
         self.counts[operation] += 1
-        if self._delay:
-            time.sleep(self._delay)
+        self._wait()
         code, left = self._faults.get(operation, (0, 0))
         if left:
             self._faults[operation] = (code, left - 1)
             raise OSError(code, os.strerror(code))
+
+    def _wait(self) -> None:
+        if self._delay:
+            time.sleep(self._delay)
 
     def _after(self, operation: str) -> None:
         if operation in self._lost:
@@ -91,9 +94,8 @@ class FaultyFiles(Files):
         self._after("append")
 
     def put_new(self, path: str, data: bytes) -> None:
-        """Create a file: a temporary one, a link, the end of the temporary one, a sync."""
-        for _ in range(4):
-            self._before("put_new")
+        """Create a file."""
+        self._before("put_new")
         super().put_new(path, data)
         self._after("put_new")
 
@@ -102,3 +104,16 @@ class FaultyFiles(Files):
         self._before("put_over")
         super().put_over(path, data)
         self._after("put_over")
+
+    def sync_folder(self, folder: str) -> None:
+        """Make names durable."""
+        self._wait()
+        super().sync_folder(folder)
+
+    def _link(self, path: str, name: str) -> None:
+        self._wait()
+        super()._link(path, name)
+
+    def _unlink(self, path: str) -> None:
+        self._wait()
+        super()._unlink(path)
