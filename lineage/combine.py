@@ -28,6 +28,7 @@ __all__ = ["Combiner"]
 
 _log = logging.getLogger(__name__)
 
+_SHORT = 0.1  # seconds to wait for a turn before the record goes into the intake
 _BATCH = 5000  # records a commit: what a reader holds in memory at a time
 _PATIENCE = 600.0  # seconds a writer tries on against others who keep winning
 _LONGEST_PAUSE = 0.1
@@ -79,7 +80,7 @@ class Combiner(PerProcess):
                 return self._commit_alone(event, expect, timeout=GATE_TIMEOUT)
             if not self._crowded:
                 with suppress(HeadMoved, StoreBusy):
-                    return self._commit_alone(event, expect, timeout=0)
+                    return self._commit_alone(event, expect, timeout=_SHORT)
             return self._commit_in_crowd(event)
 
     def combine(self) -> int:
@@ -113,11 +114,11 @@ class Combiner(PerProcess):
             try:
                 return self._take_turn(entry, expect, timeout)
             except HeadMoved:
-                if timeout == 0 or time.monotonic() > deadline:
+                if timeout < GATE_TIMEOUT or time.monotonic() > deadline:
                     raise
                 self._pause()
             except StoreBusy as error:
-                if timeout == 0:
+                if timeout < GATE_TIMEOUT:
                     raise
                 raise self._kept(event, StoreBusy, str(error)) from error
             except (OSError, StoreError) as error:

@@ -218,7 +218,7 @@ class DirectoryJournal(Journal):
             try:
                 db = stack.enter_context(self._ledger.writing(timeout))
             except StoreBusy as error:
-                if timeout == 0:
+                if timeout < GATE_TIMEOUT:
                     raise
                 # a stopped process holds the local cache; link(2) decides without it
                 self._ledger.go_private(str(error))
