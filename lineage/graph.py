@@ -392,12 +392,14 @@ class LineageGraph:
                 nodes = self._nodes(db, sorted(self._reach(db, values, hops, at, up=up)))
             else:
                 walk = (_UP if up else _DOWN).format(at=at)
-                rows = db.execute(
-                    f"{walk} SELECT s.id, s.uri FROM found JOIN source s ON s.id=found.id"
-                    " ORDER BY s.id",
-                    values,
-                )
-                sources = [Node(uri, "source", "source", "") for _, uri in rows]
+                sources: list[Node] = []
+                if up:  # nothing leads to a source
+                    rows = db.execute(
+                        f"{walk} SELECT s.uri FROM found JOIN source s ON s.id=found.id"
+                        " ORDER BY s.id",
+                        values,
+                    )
+                    sources = [Node(uri, "source", "source", "") for (uri,) in rows]
                 rows = db.execute(
                     f"{walk} {_VERSIONS} v.id IN (SELECT id FROM found) ORDER BY v.id", values
                 )
