@@ -58,11 +58,14 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
             total.update(_read(text, size))
         return f"fp1:{total.hexdigest()}"
     budget = SIDECARS
+    lines = []
     for name, size in sorted(_files(text)):
-        total.update(b"%d %b\n" % (size, os.fsencode(name)))
+        content = ""
         if "/" not in name and name != RANDOM and 0 < size <= min(SIDECAR, budget):
             budget -= size
-            total.update(hashlib.sha256(_read(os.path.join(text, name), size)).digest())
+            content = hashlib.sha256(_read(os.path.join(text, name), size)).hexdigest()
+        lines.append(f"{size} {name} {content}\n")
+    total.update(os.fsencode("".join(lines)))
     return f"fp1:{total.hexdigest()}"
 
 
