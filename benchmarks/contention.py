@@ -45,9 +45,7 @@ def main(counts: Sequence[int]) -> None:
     """Run every variant with every number of processes, and compare the pairs."""
     for count in counts:
         print(f"\n{count} processes, {EACH} publishes each")
-        print(
-            f"{'':26} {'lost':>5} {'twice':>6} {'errors':>7} {'per s':>7} {'p50 ms':>8} {'p99 ms':>8}"
-        )
+        print(f"{'':26}  lost  twice  errors   per s   p50 ms   p99 ms")
         for ours, other in PAIRS:
             rate, p99 = _show(ours, count)
             other_rate, other_p99 = _show(other, count)

@@ -41,7 +41,7 @@ def main(versions: int) -> None:
         _generate(place / "lineage.db", versions)
         with lineage.open(place / "lineage.db") as store:
             size = os.path.getsize(place / "lineage.db")
-            graph, seconds = _timed(lambda: store.lineage())
+            graph, seconds = _timed(store.lineage)
             print(f"{versions:,} versions: journal {size / 1e6:.0f} MB, indexed in {seconds:.0f} s")
             last = versions // 51
             models = [f"art://rl-{n}:v11" for n in range(max(0, last - 50), last)]
