@@ -1,1 +1,81 @@
-"""The part of nemotron-lineage that knows frameworks: W&B, checkpoint hooks, executors."""
+"""The part of nemotron-lineage that training code touches: artifacts, ``${art:...}``, frameworks.
+
+    import nemotron.kit as kit
+    from nemotron.kit import ModelArtifact
+
+    kit.init(root="/shared/lineage")
+    ModelArtifact(path="out/iter_100", step=100, loss=2.31).save(name="sft-model")
+
+Names are loaded when they are first used: importing this package costs next to nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, without its import
+    from nemotron.lineage import ArtifactNotFoundError as ArtifactNotFoundError
+    from nemotron.lineage import ArtifactVersionNotFoundError as ArtifactVersionNotFoundError
+
+    from .artifacts.base import Artifact as Artifact
+    from .artifacts.base import TrackingInfo as TrackingInfo
+    from .artifacts.data import DataBlendsArtifact as DataBlendsArtifact
+    from .artifacts.data import InputDatasetInfo as InputDatasetInfo
+    from .artifacts.data import PretrainBlendsArtifact as PretrainBlendsArtifact
+    from .artifacts.data import PretrainDataArtifact as PretrainDataArtifact
+    from .artifacts.data import SFTDataArtifact as SFTDataArtifact
+    from .artifacts.data import SplitJsonlDataArtifact as SplitJsonlDataArtifact
+    from .artifacts.model import ModelArtifact as ModelArtifact
+    from .resolvers import clear_artifact_cache as clear_artifact_cache
+    from .resolvers import register_resolvers as register_resolvers
+    from .resolvers import register_resolvers_from_config as register_resolvers_from_config
+    from .session import KitConfig as KitConfig
+    from .session import current_run as current_run
+    from .session import end_run as end_run
+    from .session import get_config as get_config
+    from .session import init as init
+    from .session import is_initialized as is_initialized
+    from .session import start_run as start_run
+    from .trackers import LineageTracker as LineageTracker
+    from .trackers import get_lineage_tracker as get_lineage_tracker
+    from .trackers import set_lineage_tracker as set_lineage_tracker
+    from .trackers import to_wandb_uri as to_wandb_uri
+    from .trackers import tokenizer_to_uri as tokenizer_to_uri
+    from .tracking import ArtifactTrackingResult as ArtifactTrackingResult
+    from .tracking import log_artifact as log_artifact
+    from .tracking import setup_artifact_tracking as setup_artifact_tracking
+
+_HOMES = {
+    "nemotron.lineage": "ArtifactNotFoundError ArtifactVersionNotFoundError",
+    "nemotron.kit.artifacts.base": "Artifact TrackingInfo",
+    "nemotron.kit.artifacts.data": (
+        "DataBlendsArtifact InputDatasetInfo PretrainBlendsArtifact PretrainDataArtifact "
+        "SFTDataArtifact SplitJsonlDataArtifact"
+    ),
+    "nemotron.kit.artifacts.model": "ModelArtifact",
+    "nemotron.kit.resolvers": (
+        "clear_artifact_cache register_resolvers register_resolvers_from_config"
+    ),
+    "nemotron.kit.session": (
+        "KitConfig current_run end_run get_config init is_initialized start_run"
+    ),
+    "nemotron.kit.trackers": (
+        "LineageTracker get_lineage_tracker set_lineage_tracker to_wandb_uri tokenizer_to_uri"
+    ),
+    "nemotron.kit.tracking": "ArtifactTrackingResult log_artifact setup_artifact_tracking",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - all of them are names
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # importing it costs more than we do
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

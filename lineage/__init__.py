@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import Edge as Edge
     from .graph import LineageGraph as LineageGraph
     from .graph import Node as Node
+    from .launch import Launch as Launch
     from .model import AliasMove as AliasMove
     from .model import Artifact as Artifact
     from .model import Fact as Fact
@@ -49,10 +50,15 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .model import State as State
     from .model import Version as Version
     from .model import VersionId as VersionId
+    from .pins import Pinned as Pinned
+    from .pins import PinsFailed as PinsFailed
+    from .pins import pin_job as pin_job
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
     from .registry import Lineage as Lineage
-    from .registry import open_store as open  # noqa: A004, F401 - the name of the API
+    from .registry import open_store
+
+    open = open_store  # noqa: A001 - the name of the API
     from .run import Run as Run
     from .source import SourceURI as SourceURI
     from .uri import ArtifactURI as ArtifactURI
@@ -66,10 +72,12 @@ _HOMES = {
         "StoreUnsuitable URIError"
     ),
     "graph": "Diff Edge LineageGraph Node",
+    "launch": "Launch",
     "model": (
         "AliasMove Artifact Fact Input Location Role RunInfo RunStatus Source State Version "
         "VersionId"
     ),
+    "pins": "Pinned PinsFailed pin_job",
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",

@@ -67,7 +67,7 @@ class Run:
         self.name, self.job, self.job_type = name, launch.job, job_type
         self._intake = None if intake is None else os.path.join(os.path.abspath(intake), ".lineage")
         self._writer: Writer | None = None
-        self._is_open = True
+        self.is_open = True
         process = Process.current()
         redactor = store.redactor
         settings, _ = plain_lenient(config, other=repr)
@@ -321,13 +321,13 @@ class Run:
 
     def end(self, status: RunStatus | str = RunStatus.OK, *, error: str | None = None) -> None:
         """End the run: ok, failed or aborted. Of several ranks the worst end counts."""
-        if not self._is_open:
+        if not self.is_open:
             return
         if status not in (RunStatus.OK, RunStatus.FAILED, RunStatus.ABORTED):
             raise PublishRefused(f"a run ends ok, failed or aborted, not {status!r}")
         shown = None if error is None else self._store.redactor.text(error)[:_ERROR_LENGTH]
         self._commit(RunEnded(run=self.id, status=str(status), error=shown))
-        self._is_open = False
+        self.is_open = False
         if self._writer is not None:
             self._writer.close()
 
@@ -358,7 +358,7 @@ class Run:
         self._store.commit(event)
 
     def _check_open(self) -> None:
-        if not self._is_open:
+        if not self.is_open:
             raise PublishRefused(f"run {self.name!r} has ended; open another one to go on")
 
 

@@ -11,7 +11,7 @@ from ..errors import StoreUnsuitable
 if TYPE_CHECKING:
     from .base import Journal
 
-__all__ = ["open_journal"]
+__all__ = ["folder_beside", "open_journal"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 
@@ -27,32 +27,44 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
         StoreUnsuitable: no such kind of address, or that place cannot hold this kind of journal.
         StoreNotFoundError: nothing is there and ``create`` is false.
     """
-    if address == "memory:":
+    kind, path = _place(address)
+    if kind == "memory":
         from .memory import MemoryJournal
 
         return MemoryJournal()
+    if kind == "sqlite":
+        from .sqlite import SQLiteJournal
+
+        return SQLiteJournal(path, create=create)
+    from .directory import DirectoryJournal
+
+    return DirectoryJournal(path, create=create)
+
+
+def folder_beside(address: str, name: str) -> str | None:
+    """Return the folder ``name`` beside the journal at an address, without opening it.
+
+    None for a journal in memory.
+    """
+    kind, path = _place(address)
+    if kind == "memory":
+        return None
+    return os.path.join(os.path.abspath(f"{path}.d" if kind == "sqlite" else path), name)
+
+
+def _place(address: str) -> tuple[str, str]:
+    """Return the kind of the journal at an address, and its path."""
+    if address == "memory:":
+        return "memory", ""
     scheme, mark, rest = address.partition("://")
     if mark and scheme == "sqlite":
-        return _sqlite(rest.removeprefix("/"), create=create)
+        return "sqlite", rest.removeprefix("/")
     if mark and scheme == "file":
-        return _directory(unquote(rest), create=create)
+        return "directory", unquote(rest)
     if mark:
         raise StoreUnsuitable(
             f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder or a path"
         )
     path = os.path.expanduser(address)
-    if os.path.isfile(path) or path.endswith(_DATABASES):
-        return _sqlite(path, create=create)
-    return _directory(path, create=create)
-
-
-def _sqlite(path: str, *, create: bool) -> Journal:
-    from .sqlite import SQLiteJournal
-
-    return SQLiteJournal(path, create=create)
-
-
-def _directory(path: str, *, create: bool) -> Journal:
-    from .directory import DirectoryJournal
-
-    return DirectoryJournal(path, create=create)
+    is_database = os.path.isfile(path) or path.endswith(_DATABASES)
+    return ("sqlite" if is_database else "directory"), path

@@ -26,6 +26,7 @@ LAYERS = [
     ["index", "index.schema", "index.lookup", "index.project", "index.queries"],
     ["graph"],
     ["render", "run", "reading", "registry", ""],
+    ["pins"],
     ["audit", "export", "export.layout", "export.picture"],
     ["demo", "demo.__main__", "demo.model", "demo.prepare", "demo.train"],
     ["testing", "testing.clock", "testing.faults", "testing.records", "testing.states",

@@ -1,0 +1,257 @@
+"""The store and the run that this process works in: one slot behind one lock.
+
+Every thread sees the same slot. What is read before there is a run is remembered, and becomes an
+input of the run that the first ``save`` opens: a notebook that only reads leaves no run behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemotron.lineage import Lineage, LineageError, RunStatus, Version
+from nemotron.lineage import open as open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemotron.lineage import Run, Source
+
+__all__ = [
+    "KitConfig",
+    "current_run",
+    "end_run",
+    "get_config",
+    "init",
+    "is_initialized",
+    "remember",
+    "start_run",
+    "store",
+    "use",
+    "used",
+]
+
+BACKENDS = ("fsspec", "manifest", "wandb")
+
+
+@dataclass(frozen=True, slots=True)
+class KitConfig:
+    """What ``init`` was told.
+
+    Attributes:
+        backend: ``fsspec`` or ``manifest`` (a store under ``root``), or ``wandb`` (the default
+            store, mirrored to W&B).
+        root: folder or address of the store; None means the default one.
+        wandb_project: project for the W&B mirror.
+        wandb_entity: entity for the W&B mirror.
+    """
+
+    backend: str = "fsspec"
+    root: str | None = None
+    wandb_project: str | None = None
+    wandb_entity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What is to be recorded once there is a run."""
+
+    reference: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Slot:
+    config: KitConfig | None = None
+    store: Lineage | None = None
+    run: Run | None = None
+    uses: list[_Use] = field(default_factory=list)  # while there is no run
+    used: list[Version | Source] = field(default_factory=list)  # by the run
+    process: int = 0  # that opened the run; a forked child shares it but does not end it
+
+
+_slot = _Slot()
+_lock = threading.RLock()
+
+
+def init(
+    backend: str = "fsspec",
+    root: str | os.PathLike[str] | None = None,
+    wandb_project: str | None = None,
+    wandb_entity: str | None = None,
+) -> None:
+    """Choose the store that artifacts are saved to and read from.
+
+    Without it, the default store is used: ``LINEAGE_STORE``, env.toml, or a file in the user's
+    data folder (``lineage where`` says which). Every backend resolves, moves aliases and records
+    lineage alike. The store is opened, and made where there is none, when it is first used.
+    Calling it again ends the run of the store before.
+
+    Args:
+        backend: ``fsspec`` or ``manifest``: a store under ``root``; ``wandb``: the default store,
+            for the W&B mirror.
+        root: a folder (a directory journal that several hosts may share), a ``.db`` file, or
+            their ``file://`` and ``sqlite://`` addresses.
+        wandb_project: project for the W&B mirror; required by the backend ``wandb``.
+        wandb_entity: entity for the W&B mirror.
+
+    Raises:
+        ValueError: an unknown backend, or one without what it needs.
+        LineageError: ``root`` holds artifacts of an earlier layout.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"{backend!r} is no backend; the known ones are {', '.join(BACKENDS)}")
+    if backend == "wandb" and not wandb_project:
+        raise ValueError("backend='wandb' needs wandb_project, e.g. wandb_project='nemotron'")
+    if backend != "wandb" and root is None:
+        raise ValueError(f"backend={backend!r} needs root, the folder of the store")
+    chosen = None if root is None else os.fspath(root)
+    if chosen is not None:
+        _refuse_earlier_layout(chosen)
+    with _lock:
+        reset()
+        _slot.config = KitConfig(backend, chosen, wandb_project, wandb_entity)
+
+
+def get_config() -> KitConfig:
+    """Return what ``init`` was told.
+
+    Raises:
+        RuntimeError: it was not called.
+    """
+    if _slot.config is None:
+        raise RuntimeError("nemotron.kit is not set up; call nemotron.kit.init(root=...) first")
+    return _slot.config
+
+
+def is_initialized() -> bool:
+    """Tell whether ``init`` was called."""
+    return _slot.config is not None
+
+
+def store() -> Lineage:
+    """Return the open store: that of ``init``, else the default one."""
+    with _lock:
+        if _slot.store is None:
+            _slot.store = open_store(address())
+        return _slot.store
+
+
+def address() -> str | None:
+    """Return the address of the store, without opening it; None means the default one."""
+    return None if _slot.config is None else _slot.config.root
+
+
+def start_run(
+    name: str | None = None,
+    *,
+    job_type: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Run:
+    """Open the run that this process works in, or return the one that is open.
+
+    It is ended by ``end_run``, by a ``with`` block around it, or when the program ends.
+
+    Args:
+        name: what kind of run it is, e.g. ``sft``; by default the name of the script.
+        job_type: e.g. ``data-prep``, ``training``.
+        config: its settings.
+    """
+    with _lock:
+        run = current_run()
+        if run is None:
+            name = name or Path(sys.argv[0] or "python").stem or "python"
+            run = store().run(name, job_type=job_type, config=config)
+            _slot.run, _slot.process = run, os.getpid()
+            uses, _slot.uses = _slot.uses, []
+            _slot.used = [run.use(each.reference, **each.facts) for each in uses]
+        return run
+
+
+def current_run() -> Run | None:
+    """Return the run that is open in this process, in whatever thread, or None."""
+    run = _slot.run
+    return run if run is not None and run.is_open else None
+
+
+def end_run(status: str = RunStatus.OK) -> None:
+    """End the open run, if there is one: ``ok``, ``failed`` or ``aborted``."""
+    with _lock:
+        run, _slot.run = current_run(), None
+        if run is not None and _slot.process == os.getpid():
+            run.end(status)
+
+
+def use(reference: str | os.PathLike[str], **facts: Any) -> Version | Source:
+    """Record that something is read: on the run, or on the one that the first save will open.
+
+    Args:
+        reference: as for ``Run.use``.
+        facts: role, weight, split, ... as for ``Run.use``.
+
+    Raises:
+        URIError, ArtifactNotFoundError, ArtifactGone: as ``Lineage.resolve``.
+    """
+    with _lock:
+        run = current_run()
+        if run is None:
+            found = store().refer(reference)
+            remember(str(found.uri), **facts)
+        else:
+            found = run.use(reference, **facts)
+            _slot.used.append(found)
+        return found
+
+
+def remember(reference: str, **facts: Any) -> None:
+    """Note a use of something that was resolved before, without opening a store for it."""
+    with _lock:
+        if current_run() is not None:
+            use(reference, **facts)
+        elif (each := _Use(reference, facts)) not in _slot.uses:
+            _slot.uses.append(each)
+
+
+def used() -> list[Version | Source]:
+    """Return what the run has used so far."""
+    return list(_slot.used)
+
+
+def reset() -> None:
+    """End the run, close the store and forget the settings."""
+    with _lock:
+        end_run()
+        if _slot.store is not None:
+            _slot.store.close()
+        _slot.config = _slot.store = None
+        _slot.uses, _slot.used = [], []
+
+
+def _refuse_earlier_layout(address: str) -> None:
+    root = Path(address.removeprefix("file://"))
+    for name, kind in ((".art_index.json", "registry"), ("*/v*/manifest.json", "manifest")):
+        if next(root.glob(name), None) is not None:
+            raise LineageError(
+                f"{root} holds artifacts of an earlier layout; choose another root and bring them "
+                f"in with: lineage import {kind} {root}"
+            )
+
+
+def _end_at_exit() -> None:
+    # the interpreter leaves an exception that ended the program here
+    failed = getattr(sys, "last_value", None) is not None
+    end_run(RunStatus.FAILED if failed else RunStatus.OK)
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a thread of the parent may have held it at the fork
+    _lock = threading.RLock()
+
+
+atexit.register(_end_at_exit)
+os.register_at_fork(after_in_child=_renew_lock)
