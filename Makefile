@@ -4,23 +4,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LINKS := tools/ns/nemotron/kit tools/ns/nemotron/lineage
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-all lint types docs locks clean
+.PHONY: demo test test-root test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto -m "not root" tests
-	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
 
-# adds what needs root
-test-all: test
+# full disks and read-only ones, really mounted
+test-root: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -m root tests
+
+test-all: test docs test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -29,9 +31,10 @@ lint: $(VENV)/lint.done
 types: $(VENV)/lint.done
 	$(BIN)/mypy
 
+# the reference and the examples in docstrings; those of the pages run in tests/docs
 docs: $(VENV)/test.done
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
 
 locks:
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
@@ -59,7 +62,12 @@ $(VENV)/demo.done: $(VENV)/made.done locks/demo.txt pyproject.toml $(shell find 
 	@rm -rf build nemotron_lineage.egg-info
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/demo.done locks/test.txt
+# An sdist cannot hold links to folders.
+$(LINKS):
+	mkdir -p $(@D)
+	ln -s ../../../$(@F) $@
+
+$(VENV)/test.done: $(VENV)/demo.done locks/test.txt | $(LINKS)
 	$(PIP) install --require-hashes --only-binary :all: -r locks/test.txt
 	@touch $@
 
