@@ -10,7 +10,7 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-root test-all lint types docs locks clean
+.PHONY: demo test test-hydra test-root test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -22,7 +22,11 @@ test: $(VENV)/test.done
 test-root: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -m root tests
 
-test-all: test docs test-root
+# Hydra 1.3 and the older OmegaConf that it needs
+test-hydra: $(VENV)/hydra.done
+	PYTHONPATH=$(VENV)/hydra $(BIN)/python -m pytest -q tests/kit/test_resolvers.py
+
+test-all: test docs test-hydra test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -36,12 +40,13 @@ docs: $(VENV)/test.done
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
 
-locks:
-	$(COMPILE) pyproject.toml locks/build.in --extra demo -o locks/demo.txt
-	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
-		-o locks/test.txt
+locks: # one set of versions for all three, so that one environment serves them
 	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
 		--group lint -o locks/lint.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
+		-c locks/lint.txt -o locks/test.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
+	$(COMPILE) locks/hydra.in -o locks/hydra.txt
 
 clean:
 	rm -rf $(VENV) build demo-out *.egg-info
@@ -69,6 +74,12 @@ $(LINKS):
 
 $(VENV)/test.done: $(VENV)/demo.done locks/test.txt | $(LINKS)
 	$(PIP) install --require-hashes --only-binary :all: -r locks/test.txt
+	@touch $@
+
+$(VENV)/hydra.done: $(VENV)/test.done locks/hydra.txt
+	rm -rf $(VENV)/hydra
+	$(PIP) install --require-hashes --no-deps --no-build-isolation --target $(VENV)/hydra \
+		-r locks/hydra.txt
 	@touch $@
 
 $(VENV)/lint.done: $(VENV)/test.done locks/lint.txt

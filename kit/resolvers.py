@@ -96,15 +96,17 @@ def register_resolvers_from_config(
     keys = set()
     artifacts: dict[str, Any] = {}
     for place, key in _asked(OmegaConf.to_container(read, resolve=False)):
-        if key:
-            keys.add(key)
-        elif isinstance(reference := OmegaConf.select(read, place), str):
-            artifacts[reference] = reference
+        named = key or str(OmegaConf.select(read, place))
+        if ":" in named:  # a reference in place of a key
+            artifacts[named] = named
+        else:
+            keys.add(named)
     if isinstance(values, dict):
-        for key, value in values.items():
+        for name, value in values.items():
+            key = str(name)
             is_reference = isinstance(value, str) and ArtifactURI.detect(value)
-            if value is not None and (str(key) in keys or is_reference):
-                artifacts[str(key)] = section[key]
+            if value is not None and (key in keys or is_reference):
+                artifacts[key] = section[name]
     return register_resolvers(
         artifacts, replace=replace, mode=mode,
         pre_init_patch_http_digest=pre_init_patch_http_digest,
