@@ -8,10 +8,12 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "ns"))
 
+import nemotron.kit as kit  # noqa: E402 - from this folder
 import nemotron.lineage as lineage  # noqa: E402 - from this folder
 from nemotron.lineage import errors, events  # noqa: E402
 from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
@@ -72,11 +74,24 @@ def event_kinds() -> str:
     return "\n".join(parts) + "\n"
 
 
-def names() -> str:
-    """Return the page of the Python names."""
-    parts = ["# Python\n", NOTE, "What `import nemotron.lineage` hands out.\n"]
-    for name in lineage.__all__[1:]:
-        value = getattr(lineage, name)
+def lineage_names() -> str:
+    """Return the page of the Python names of the lineage package."""
+    head = ["# Python\n", NOTE, "What `import nemotron.lineage` hands out. For training code there"]
+    head += ["is also [the kit](kit.md).\n"]
+    foot = "The errors have [a page of their own](errors.md)."
+    return "\n".join([*head, *_names(lineage, lineage.__all__[1:]), foot]) + "\n"
+
+
+def kit_names() -> str:
+    """Return the page of the Python names of the kit."""
+    head = ["# Python: the kit\n", NOTE, "What `import nemotron.kit` hands out.\n"]
+    return "\n".join([*head, *_names(kit, kit.__all__)]).rstrip() + "\n"
+
+
+def _names(package: ModuleType, names: list[str]) -> list[str]:
+    parts = []
+    for name in names:
+        value = getattr(package, name)
         if isinstance(value, type) and issubclass(value, Exception):
             continue
         parts.append(f"## {name}\n")
@@ -91,8 +106,7 @@ def names() -> str:
                 )
                 parts += [f"### {name}.{method}\n", "```text", f"{method}{signature}", "```\n"]
                 parts += [_prose(function), ""]
-    parts.append("The errors have [a page of their own](errors.md).")
-    return "\n".join(parts) + "\n"
+    return parts
 
 
 def _methods(kind: type) -> list[str]:
@@ -119,7 +133,8 @@ PAGES = {
     "cli.md": commands,
     "errors.md": exceptions,
     "events.md": event_kinds,
-    "python.md": names,
+    "python.md": lineage_names,
+    "kit.md": kit_names,
 }
 
 

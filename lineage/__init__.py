@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import MetadataError as MetadataError
     from .errors import PathNotFoundError as PathNotFoundError
     from .errors import PayloadRedacted as PayloadRedacted
+    from .errors import PinsFailed as PinsFailed
     from .errors import PublishRefused as PublishRefused
     from .errors import StoreBusy as StoreBusy
     from .errors import StoreClosed as StoreClosed
@@ -51,7 +52,6 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .model import Version as Version
     from .model import VersionId as VersionId
     from .pins import Pinned as Pinned
-    from .pins import PinsFailed as PinsFailed
     from .pins import pin_job as pin_job
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
@@ -67,7 +67,7 @@ _HOMES = {
     "digests": "Digest digest fingerprint",
     "errors": (
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
-        "MetadataError PathNotFoundError PayloadRedacted PublishRefused StoreBusy StoreClosed "
+        "MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused StoreBusy StoreClosed "
         "StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly StoreTooNew "
         "StoreUnsuitable URIError"
     ),
@@ -77,7 +77,7 @@ _HOMES = {
         "AliasMove Artifact Fact Input Location Role RunInfo RunStatus Source State Version "
         "VersionId"
     ),
-    "pins": "Pinned PinsFailed pin_job",
+    "pins": "Pinned pin_job",
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",

@@ -11,6 +11,7 @@
     ├── PublishRefused (ValueError)           a publish, alias, ... that would make no sense
     │   └── MetadataError                     metadata that JSON cannot hold, with the key
     ├── Conflict                              compare-and-set lost: somebody was there before
+    ├── PinsFailed                            another rank could not resolve the job's references
     ├── PayloadRedacted (PermissionError)     the payload asked for was blanked
     └── StoreError
         ├── StoreNotFoundError (FileNotFoundError)
@@ -37,6 +38,7 @@ __all__ = [
     "MetadataError",
     "PathNotFoundError",
     "PayloadRedacted",
+    "PinsFailed",
     "PublishRefused",
     "StoreBusy",
     "StoreClosed",
@@ -181,6 +183,10 @@ class MetadataError(PublishRefused):
 
 class Conflict(LineageError):
     """Somebody else wrote first: the head, the alias or the pins are not what was expected."""
+
+
+class PinsFailed(LineageError):
+    """Another rank could not resolve a reference of this job; its sentence is repeated here."""
 
 
 class PayloadRedacted(LineageError, PermissionError):

@@ -23,7 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .clock import SystemClock, read_time
-from .errors import LineageError, StoreError, StoreReadOnly
+from .errors import LineageError, PinsFailed, StoreError, StoreReadOnly
 from .files import Files, explain
 from .journal.kinds import folder_beside
 from .launch import Launch, Process, user
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .model import Version
     from .registry import Lineage
 
-__all__ = ["Pinned", "PinsFailed", "pin_job"]
+__all__ = ["Pinned", "pin_job"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +46,6 @@ TIMEOUT = 600.0
 _STUCK = 60.0  # seconds after which a claim that does not get on is overtaken
 _PAUSES = (0.02, 0.5)  # seconds between looks, growing
 _OLD = 86400.0  # seconds after which the user should hear that pins are not of today
-
-
-class PinsFailed(LineageError):
-    """Another rank could not resolve a reference of this job; its sentence is repeated here."""
 
 
 @dataclass(frozen=True, slots=True)

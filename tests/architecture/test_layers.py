@@ -145,7 +145,7 @@ def test_every_file_says_its_idea_in_its_first_line(package: str) -> None:
 # --------------------------------------------------------------------- import costs
 
 
-def _loaded(code: str) -> set[str]:
+def loaded_by(code: str) -> set[str]:
     """Return the modules that some code loads beyond what Python itself starts with."""
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'tools/ns')!r}); before = set(sys.modules); "
@@ -158,11 +158,11 @@ def _loaded(code: str) -> set[str]:
 
 
 def test_importing_lineage_loads_next_to_nothing() -> None:
-    assert _loaded("import nemotron.lineage") == {"nemotron", "nemotron.lineage"}
+    assert loaded_by("import nemotron.lineage") == {"nemotron", "nemotron.lineage"}
 
 
 def test_the_whole_face_stands_on_the_standard_library() -> None:
-    loaded = _loaded(
+    loaded = loaded_by(
         "import nemotron.lineage as l; s = l.open('memory:'); r = s.run('x');"
         " r.publish('m', path='.', type='model'); s.lineage('m').tree(); s.close()"
     )
@@ -175,7 +175,7 @@ def test_fast_resolve_imports_no_parser(tmp_path: Path) -> None:
         "import nemotron.lineage.cli.main as m, io, contextlib;"
         f" m.main(['resolve', 'x', '--store', {str(tmp_path / 'no.db')!r}])"
     )
-    loaded = _loaded(
+    loaded = loaded_by(
         "import nemotron.lineage.cli.fast as f;"
         f" f.resolve(['x', '--store', {str(tmp_path / 'no.db')!r}])"
     )
