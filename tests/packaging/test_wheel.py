@@ -79,7 +79,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     _python("-c", f"from setuptools.build_meta import *; build_sdist({str(out)!r})", where=source)
     (archive,) = out.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
-        tar.extractall(work, filter="data")
+        # Debian's Python 3.11.2 has no filters, newer ones warn when none is chosen
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(work)
     sdist = work / archive.name.removesuffix(".tar.gz")
     _python(
         "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
