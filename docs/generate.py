@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "ns"))
@@ -18,6 +18,9 @@ import nemotron.lineage as lineage  # noqa: E402 - from this folder
 from nemotron.lineage import errors, events  # noqa: E402
 from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
 from nemotron.lineage.cli.exits import STATUSES  # noqa: E402
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- written by docs/generate.py from the code -->\n"

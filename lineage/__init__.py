@@ -67,9 +67,9 @@ _HOMES = {
     "digests": "Digest digest fingerprint",
     "errors": (
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
-        "MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused StoreBusy StoreClosed "
-        "StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly StoreTooNew "
-        "StoreUnsuitable URIError"
+        "MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused StoreBusy "
+        "StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
+        "StoreTooNew StoreUnsuitable URIError"
     ),
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",

@@ -150,3 +150,11 @@ def test_every_setting_is_in_the_docs() -> None:
     code = "".join(path.read_text() for path in (ROOT / "lineage").rglob("*.py"))
     for name in set(re.findall(r'"((?:LINEAGE|NEMOTRON|XDG|SLURM|TORCHELASTIC)_[A-Z_]+)"', code)):
         assert name in page or name.startswith("SLURM_"), name
+
+
+def test_contract_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "reference" / "kit-contract.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
+    assert len(named) > 20
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"

@@ -24,7 +24,7 @@ from nemotron.kit import (
     SFTDataArtifact,
     SplitJsonlDataArtifact,
 )
-from nemotron.lineage import ArtifactGone, Lineage, PathNotFoundError, URIError
+from nemotron.lineage import ArtifactGone, Lineage, PathNotFoundError, StoreUnsuitable, URIError
 
 
 class Counted(Artifact):
@@ -47,10 +47,11 @@ def test_typed_fields_are_metadata(store: Lineage) -> None:
     assert found.path == Path("data").resolve()
 
 
-@pytest.mark.parametrize("reference", ["", ":v1", ":1", ":latest", ":best"])
+@pytest.mark.parametrize("reference", ["", ":v1", ":1", ":latest", ":best", ":validated"])
 def test_every_form_of_a_reference_is_found(store: Lineage, reference: str) -> None:
     Counted(path=Path("data"), num_samples=3).save(name="counted")
     store.alias("counted:v1", "best")
+    store.alias("counted:v1", "validated")
     assert Counted.from_uri(f"art://counted{reference}").uri == "art://counted:v1"
 
 
@@ -349,6 +350,13 @@ def test_init_says_what_it_needs(arguments: dict[str, str], message: str) -> Non
     with pytest.raises(ValueError, match=message):
         kit.init(**arguments)
     assert not kit.is_initialized()
+
+
+def test_root_that_is_no_store_is_refused() -> None:
+    kit.init(root="s3://bucket/artifacts")
+    with pytest.raises(StoreUnsuitable, match="s3:// is no kind of store"):
+        Counted(path=Path("data"), num_samples=3).save(name="data")
+    assert not Path("s3:").exists()
 
 
 def test_root_of_an_earlier_layout_is_refused() -> None:

@@ -22,7 +22,6 @@ from nemotron.kit import (
 )
 from nemotron.lineage import ArtifactGone, ArtifactNotFoundError, Lineage
 
-
 OMEGACONF = tuple(int(part) for part in version("omegaconf").split(".")[:2])
 
 
