@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .session import init as init
     from .session import is_initialized as is_initialized
     from .session import start_run as start_run
+    from .session import store as store
     from .trackers import LineageTracker as LineageTracker
     from .trackers import get_lineage_tracker as get_lineage_tracker
     from .trackers import set_lineage_tracker as set_lineage_tracker
@@ -54,7 +55,7 @@ _HOMES = {
         "clear_artifact_cache register_resolvers register_resolvers_from_config"
     ),
     "nemotron.kit.session": (
-        "KitConfig current_run end_run get_config init is_initialized start_run"
+        "KitConfig current_run end_run get_config init is_initialized start_run store"
     ),
     "nemotron.kit.trackers": (
         "LineageTracker get_lineage_tracker set_lineage_tracker to_wandb_uri tokenizer_to_uri"
