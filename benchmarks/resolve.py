@@ -36,6 +36,7 @@ def main(rounds: int) -> None:
                 "python -c pass": _start(sys.executable, "-c", "pass"),
                 "lineage resolve": _start(command, "resolve", "model:best", "--store", address),
                 "import nemotron.lineage": _start(sys.executable, "-c", "import nemotron.lineage"),
+                "import nemotron.kit": _start(sys.executable, "-c", "import nemotron.kit"),
                 "import sqlite3": _start(sys.executable, "-c", "import sqlite3"),
             }
             report("cold", in_turn(cold, rounds), "python -c pass")
