@@ -23,7 +23,7 @@ LAYERS = [
     ["journal.decide", "journal.projection"],
     ["journal.memory", "journal.sqlite", "journal.directory", "combine"],
     ["journal.kinds"],
-    ["index", "index.schema", "index.lookup", "index.project", "index.queries"],
+    ["index", "index.schema", "index.lookup", "index.project", "index.queries", "index.walks"],
     ["graph"],
     ["render", "run", "reading", "registry", ""],
     ["pins"],
