@@ -339,7 +339,7 @@ class LineageGraph:
     def _nodes(self, db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Node, ...]:
         """Return the nodes of some ids, in their order."""
         walks = Walks(db, self.at)
-        found = {row.id: _version_node(row, self.at) for row in walks.versions(ids)}
+        found = {row[0]: _version_node(row, self.at) for row in walks.versions(ids)}
         found |= {node: _source_node(uri) for node, uri in walks.sources(ids)}
         for node, run, name, phase in walks.steps(ids):
             uri = f"run:{run or f'unknown-{node}'}" + (f"#{phase}" if phase > 1 else "")
@@ -348,12 +348,12 @@ class LineageGraph:
 
 
 def _version_node(row: VersionRow, at: int) -> Node:
-    state = row.state
-    if row.commit is None:
+    _, name, number, kind, state, gone, commit = row
+    if commit is None:
         state = "unknown"
-    elif row.gone is not None and row.gone > at:
+    elif gone is not None and gone > at:
         state = "live"
-    return Node(f"art://{row.name}:v{row.number}", "version", row.type, state)
+    return Node(f"art://{name}:v{number}", "version", kind, state)
 
 
 def _source_node(uri: str) -> Node:

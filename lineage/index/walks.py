@@ -30,6 +30,8 @@ SELECT v.id, a.name, v.number, v.type, v.state, v.gone, v.commit_number
 FROM version v JOIN artifact a ON a.id=v.artifact WHERE
 """
 _CHUNK = 500  # ids in one statement
+# (id, name, number, type, state, commit it went at or None, commit or None when only referred to)
+VersionRow = tuple[int, str, int, str, str, "int | None", "int | None"]
 
 
 class Start(NamedTuple):
@@ -37,18 +39,6 @@ class Start(NamedTuple):
 
     node: int
     revision: str | None = None
-
-
-class VersionRow(NamedTuple):
-    """A version as far as a graph shows it; ``commit`` None when it is only referred to."""
-
-    id: int
-    name: str
-    number: int
-    type: str
-    state: str
-    gone: int | None
-    commit: int | None
 
 
 class Walks:
@@ -70,8 +60,11 @@ class Walks:
 
     # --------------------------------------------------------------- reachable
 
-    def reached(self, start: Start, *, up: bool) -> tuple[list[str], list[VersionRow]]:
-        """Return the addresses of all sources and the rows of all versions that are reached."""
+    def reached(self, start: Start, *, up: bool) -> tuple[list[str], Iterator[VersionRow]]:
+        """Return the addresses of all sources and the rows of all versions that are reached.
+
+        There may be very many rows: take them as they come, before the index is asked again.
+        """
         values = {**start._asdict(), "at": self.at}
         walk = (_UP if up else _DOWN).format(at=self._visible())
         sources: list[str] = []
@@ -83,7 +76,7 @@ class Walks:
         rows = self.db.execute(
             f"{walk} {_VERSIONS} v.id IN (SELECT id FROM found) ORDER BY v.id", values
         )
-        return sources, [VersionRow(*row) for row in rows]
+        return sources, rows
 
     def within(self, start: Start, hops: int, *, up: bool) -> set[int]:
         """Return what is reached in ``hops`` from version to version; steps cost nothing."""
@@ -201,17 +194,16 @@ class Walks:
 
     def versions(self, ids: Sequence[int]) -> Iterator[VersionRow]:
         """Yield the rows of those ids that are versions."""
-        for row in self._chunks(f"{_VERSIONS} v.id IN (?)", _of(VERSION, ids)):
-            yield VersionRow(*row)
+        yield from self._chunks(f"{_VERSIONS} v.id IN (?)", _of(VERSION, ids))
 
     def sources(self, ids: Sequence[int]) -> Iterator[tuple[int, str]]:
         """Yield (id, address) of those ids that are sources."""
         statement = "SELECT id, uri FROM source WHERE id IN (?)"
-        yield from self._chunks(statement, _of(SOURCE, ids))  # type: ignore[misc]  # two columns
+        yield from self._chunks(statement, _of(SOURCE, ids))
 
     def steps(self, ids: Sequence[int]) -> Iterator[tuple[int, str | None, str | None, int]]:
         """Yield (id, run, its name, which of the run's steps it is) of those ids that are steps."""
-        yield from self._chunks(  # type: ignore[misc]  # four columns
+        yield from self._chunks(
             "SELECT s.id, r.uid, r.name, (SELECT count(*) FROM step o WHERE o.run=s.run"
             " AND o.id<=s.id) FROM step s LEFT JOIN run r ON r.id=s.run WHERE s.id IN (?)",
             _of(STEP, ids),
