@@ -81,10 +81,10 @@ def open_store(words: Words, *, create: bool = False) -> Lineage:
 
 def all_commands() -> Commands:
     """Collect our own commands and those of other packages."""
-    from . import care, show, write  # they import this module
+    from . import care, foreign, show, write  # they import this module
 
     commands = Commands()
-    for module in (show, write, care):
+    for module in (show, write, foreign, care):
         module.register(commands)
     for entry in entry_points(group=GROUP):
         entry.load()(commands)

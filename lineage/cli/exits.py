@@ -20,7 +20,7 @@ from ..errors import (
 
 __all__ = ["STATUSES", "explain"]
 
-OK, FAILED, USAGE, NOT_FOUND, GONE, REFUSED, STORE, DAMAGED = range(8)
+OK, FAILED, USAGE, NOT_FOUND, GONE, REFUSED, STORE, DAMAGED, LEFT_OUT = range(9)
 STATUSES = {
     OK: "done",
     FAILED: "something else went wrong; the sentence says what",
@@ -30,6 +30,7 @@ STATUSES = {
     REFUSED: "the write makes no sense, or somebody was there before",
     STORE: "the store cannot be used now: busy, read-only, full, unsuitable",
     DAMAGED: "the store is damaged",
+    LEFT_OUT: "done, but for what was inconsistent; the report names it",
 }
 _BY_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (URIError, USAGE),

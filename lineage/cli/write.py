@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..registry import ANY
 from .commands import Command, Commands, open_store
+from .foreign import import_kinds
 from .present import say, show_json
 from .show import pair
 
@@ -100,9 +101,11 @@ def _import_words(parser: Parser) -> None:
                      help="metadata; may be repeated")  # fmt: skip
     sub.add_argument("--alias", action="append", default=[], metavar="NAME", help="alias")
     sub.add_argument("--digest", action="store_true", help="read and digest all bytes now")
-    sub.add_argument("--store", metavar="STORE", help="store to use")
+    # without a default of its own: it would hide a --store that stands before "dir"
+    sub.add_argument("--store", metavar="STORE", help="store to use", default=argparse.SUPPRESS)
     _json(sub)
     sub.set_defaults(import_kind=import_dir)
+    import_kinds(shelf)
 
 
 def import_(words: Words) -> int:

@@ -28,11 +28,13 @@ LAYERS = [
     ["render", "run", "reading", "registry", ""],
     ["pins"],
     ["audit", "export", "export.layout", "export.picture"],
+    ["foreign", "foreign.folders", "foreign.references", "foreign.importing", "foreign.exporting",
+     "foreign.manifest", "foreign.art_index"],
     ["demo", "demo.__main__", "demo.model", "demo.prepare", "demo.train"],
     ["testing", "testing.clock", "testing.faults", "testing.records", "testing.states",
      "testing.suite"],
     ["cli", "cli.main", "cli.fast", "cli.exits", "cli.present", "cli.commands", "cli.show",
-     "cli.write", "cli.care"],
+     "cli.write", "cli.foreign", "cli.care"],
 ]  # fmt: skip
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 # Third parties, each in the one place that may know it.
