@@ -1,0 +1,1 @@
+"""Layouts of other registries: read into a store, and written from one for tools that read them."""
