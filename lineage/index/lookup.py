@@ -14,20 +14,20 @@ SELECT a.name, v.number, v.state, v.path, v.host, v.external, v.type, r.uid, v.f
     v.id, v.gone, (SELECT group_concat(alias, ' ') FROM (SELECT l.alias FROM alias l
         WHERE l.artifact=a.id AND l.number=v.number ORDER BY l.alias))
 FROM artifact a JOIN version v ON v.artifact=a.id LEFT JOIN run r ON r.id=v.run
-WHERE a.name=?1 AND v.commit_number NOT NULL AND v.number=
+WHERE a.name=:name AND v.commit_number NOT NULL AND v.number=
 """
-BY_NUMBER = LOOKUP + "?2"
-BY_ALIAS = LOOKUP + "(SELECT l.number FROM alias l WHERE l.artifact=a.id AND l.alias=?2)"
+BY_NUMBER = LOOKUP + ":number"
+BY_ALIAS = LOOKUP + "(SELECT l.number FROM alias l WHERE l.artifact=a.id AND l.alias=:alias)"
 LATEST = LOOKUP + "a.latest"
 BY_ALIAS_AT = (
     LOOKUP
-    + "(SELECT m.number FROM alias_move m WHERE m.artifact=a.id AND m.alias=?2"
-    + " AND m.commit_number<=?3 ORDER BY m.revision DESC LIMIT 1)"
+    + "(SELECT m.number FROM alias_move m WHERE m.artifact=a.id AND m.alias=:alias"
+    + " AND m.commit_number<=:at ORDER BY m.revision DESC LIMIT 1)"
 )
 LATEST_AT = (
     LOOKUP
     + "(SELECT max(w.number) FROM version w WHERE w.artifact=a.id AND w.late=0"
-    + " AND w.commit_number<=?3 AND (w.gone IS NULL OR w.gone>?3))"
+    + " AND w.commit_number<=:at AND (w.gone IS NULL OR w.gone>:at))"
 )
 GONE = ("deleted", "replaced")
 
@@ -49,12 +49,11 @@ def find(
         at: as of this commit number, or None for now.
     """
     if version is not None:
-        cursor = db.execute(BY_NUMBER, (name, version))
+        statement = BY_NUMBER
     elif at is not None:
-        cursor = db.execute(LATEST_AT if alias is None else BY_ALIAS_AT, (name, alias, at))
-    elif alias is None:
-        cursor = db.execute(LATEST, (name,))
+        statement = LATEST_AT if alias is None else BY_ALIAS_AT
     else:
-        cursor = db.execute(BY_ALIAS, (name, alias))
-    row: tuple[Any, ...] | None = cursor.fetchone()
+        statement = LATEST if alias is None else BY_ALIAS
+    values = {"name": name, "number": version, "alias": alias, "at": at}
+    row: tuple[Any, ...] | None = db.execute(statement, values).fetchone()
     return row

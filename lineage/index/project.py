@@ -191,18 +191,19 @@ class _Taker:
 
     def _alias_moved(self, event: AliasMoved) -> int | None:
         by = event.run or event.by
-        row = (event.name, event.alias, event.to, event.revision)
         self._db.execute(
-            "INSERT INTO alias SELECT id,?2,?3,?4 FROM artifact WHERE name=?1"
+            "INSERT INTO alias SELECT id,?,?,? FROM artifact WHERE name=?"
             " ON CONFLICT(artifact, alias) DO UPDATE SET number=excluded.number,"
             " revision=excluded.revision",
-            row,
+            (event.alias, event.to, event.revision, event.name),
         )
         self._db.execute(
-            "INSERT OR REPLACE INTO alias_move SELECT id,?2,?4,?3,?5,?6,?7,?8 FROM artifact"
-            " WHERE name=?1",
-            (*row, event.was, by, self._commit.recorded, self._commit.number),
-        )
+            "INSERT OR REPLACE INTO alias_move SELECT id,?,?,?,?,?,?,? FROM artifact WHERE name=?",
+            (
+                event.alias, event.revision, event.to, event.was, by, self._commit.recorded,
+                self._commit.number, event.name,
+            ),
+        )  # fmt: skip
         return None if event.to is None else self._node(VersionId(event.name, event.to))
 
     # ---------------------------------------------------------- runs and steps

@@ -59,9 +59,9 @@ def version(db: sqlite3.Connection, uri: ArtifactURI, at: int | None = None) -> 
 def versions(db: sqlite3.Connection, name: str, at: int | None = None) -> list[Version]:
     """Return all versions of an artifact, newest first."""
     rows = db.execute(
-        LOOKUP + "v.number AND v.commit_number<=coalesce(?2, v.commit_number)"
+        LOOKUP + "v.number AND v.commit_number<=coalesce(:at, v.commit_number)"
         " ORDER BY v.number DESC",
-        (name, at),
+        {"name": name, "at": at},
     )
     return [_version(db, row, at) for row in rows.fetchall()]
 
@@ -103,7 +103,7 @@ def find_versions(
         else:
             where.append("json_extract(v.metadata, ?)=?")
             values += [path, int(wanted) if isinstance(wanted, bool) else wanted]
-    statement = LOOKUP.replace("a.name=?1 AND ", "") + " AND ".join(where)
+    statement = LOOKUP.replace("a.name=:name AND ", "") + " AND ".join(where)
     statement += " ORDER BY v.commit_number DESC, v.number DESC LIMIT ?"
     for row in db.execute(statement, (*values, -1 if limit is None else limit)).fetchall():
         yield _version(db, row, None)
@@ -139,11 +139,11 @@ def _version(db: sqlite3.Connection, row: tuple[Any, ...], at: int | None) -> Ve
 def _aliases_at(db: sqlite3.Connection, version: VersionId, at: int) -> tuple[str, ...]:
     """Return the aliases that pointed to a version at a commit, sorted."""
     rows = db.execute(
-        "SELECT m.alias FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=?1"
-        " AND m.number=?2 AND m.revision=(SELECT max(o.revision) FROM alias_move o"
-        "  WHERE o.artifact=m.artifact AND o.alias=m.alias AND o.commit_number<=?3)"
+        "SELECT m.alias FROM alias_move m JOIN artifact a ON a.id=m.artifact WHERE a.name=:name"
+        " AND m.number=:number AND m.revision=(SELECT max(o.revision) FROM alias_move o"
+        "  WHERE o.artifact=m.artifact AND o.alias=m.alias AND o.commit_number<=:at)"
         " ORDER BY m.alias",
-        (*version, at),
+        {**version._asdict(), "at": at},
     )
     return tuple(alias for (alias,) in rows)
 
@@ -184,9 +184,9 @@ def near_selectors(db: sqlite3.Connection, name: str, selector: str) -> tuple[st
 def live_near(db: sqlite3.Connection, name: str, number: int) -> tuple[str, ...]:
     """Return up to three live versions of an artifact, the nearest numbers first."""
     rows = db.execute(
-        "SELECT v.number FROM version v JOIN artifact a ON a.id=v.artifact WHERE a.name=?1"
+        "SELECT v.number FROM version v JOIN artifact a ON a.id=v.artifact WHERE a.name=?"
         f" AND v.state NOT IN {GONE} AND v.commit_number NOT NULL"
-        " ORDER BY abs(v.number - ?2), v.number DESC LIMIT ?3",
+        " ORDER BY abs(v.number - ?), v.number DESC LIMIT ?",
         (name, number, _NEAR),
     )
     return tuple(str(VersionId(name, row[0])) for row in rows)
@@ -208,7 +208,7 @@ def node_of(db: sqlite3.Connection, what: VersionId | SourceURI) -> int | None:
 def inputs_of(db: sqlite3.Connection, node: int) -> list[Input]:
     """Return what a version was made from, in a stable order."""
     rows = db.execute(
-        "WITH RECURSIVE step(id) AS (SELECT src FROM edge WHERE dst=?1"
+        "WITH RECURSIVE step(id) AS (SELECT src FROM edge WHERE dst=?"
         "  UNION SELECT e.src FROM step JOIN edge e ON e.dst=step.id WHERE e.src&3=2)"
         " SELECT DISTINCT e.src, e.role, e.revision, e.split, e.weight, e.tokens, e.digest, e.size,"
         "  a.name, v.number, s.uri"
@@ -255,7 +255,7 @@ def runs(
 ) -> list[RunInfo]:
     """Return runs, newest first."""
     rows = db.execute(
-        f"{_RUN} WHERE name=coalesce(?1, name) ORDER BY id DESC LIMIT ?2",
+        f"{_RUN} WHERE name=coalesce(?, name) ORDER BY id DESC LIMIT ?",
         (name, -1 if limit is None else limit),
     )
     return [_run(row) for row in rows]
