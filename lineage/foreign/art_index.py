@@ -168,7 +168,7 @@ class _Reader:
             why = f"NaN or infinity in {listed}; imported as null, noted as origin"
             self.notes.odd(where, why)
         return Found(
-            version=VersionId(name, number), file=f"{INDEX}#{name}:{what}",
+            version=VersionId(name, number), file=f"{INDEX}: {name}:{what}",
             type=kind if isinstance(kind, str) and kind else _TYPE, path=place,
             metadata=metadata, content=content_of(values),
             created=time_of(values.get("created_at"), where, self.notes),

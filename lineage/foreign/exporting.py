@@ -105,8 +105,9 @@ class Export:
     def _name(self, name: str, latest: int | None) -> None:
         versions = sorted(self._store.log(name), key=lambda version: version.number)
         folder = os.path.join(self._root, folder_of(name))
-        there = self._numbers(folder)
-        why = self._refusal(name, folder, there)
+        why = self._refusal(name)
+        there = set() if why else self._numbers(folder)
+        why = why or self._others(name, folder, there)
         if why is not None:
             self.notes.odd(f"art://{name}", f"{why}; not exported")
             self.notes.skipped += [Skipped(name, f"v{version.number}") for version in versions]
@@ -138,14 +139,18 @@ class Export:
                         _remove(path)
         return numbers
 
-    def _refusal(self, name: str, folder: str, there: set[int]) -> str | None:
-        """Say why a whole name cannot be written, or None when it can."""
+    def _refusal(self, name: str) -> str | None:
+        """Say why a name is not to be written, or None."""
         with self._store.journal.peek() as ledger:
             artifact = ledger.artifact(name)
         if artifact is not None and artifact.origin is not None:
             return f"holds versions imported from {artifact.origin}, whose registry has them"
         if max(map(len, folder_of(name).split("/"))) > _LONGEST_NAME:
             return f"is longer than a folder's name may be ({_LONGEST_NAME})"
+        return None
+
+    def _others(self, name: str, folder: str, there: set[int]) -> str | None:
+        """Say who else writes in the folder of a name, or None when nobody does."""
         for number in sorted(there):
             if not self._is_ours(VersionId(name, number), f"{folder}/v{number}/{MANIFEST}"):
                 return (

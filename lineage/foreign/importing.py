@@ -8,6 +8,7 @@ here, or that came from elsewhere, is refused as a whole.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class Found:
 
     Attributes:
         version: its name and number.
-        file: where that stands, for sentences and for the origin.
+        file: where that stands, below the root.
         type: model, dataset, ...
         path: where its bytes lie, as written there.
         metadata: JSON values.
@@ -162,6 +163,9 @@ class _Import:
         self.imported: list[VersionId] = []
         self.there: list[VersionId] = []
 
+    def _where(self, one: Found) -> str:
+        return os.path.join(self._root, one.file)
+
     # --------------------------------------------------------------- considering
 
     def consider(self, one: Found) -> None:
@@ -171,7 +175,9 @@ class _Import:
             self.there.append(one.version)
         elif one.version in self._found:
             other = self._found[one.version].file
-            self._notes.odd(one.file, f"is {one.version} a second time; {other} was imported")
+            self._notes.odd(
+                self._where(one), f"is {one.version} a second time; {other} was imported"
+            )
         else:
             self._found[one.version] = one
 
@@ -233,21 +239,21 @@ class _Import:
                 places[version] = place = place_of(self._store, one.path)
             except Unclear as error:
                 why = f"the path {one.path!r} {error}; left out. Correct it and import again"
-                self._notes.leave_out(version.name, f"v{version.number}", one.file, why)
+                self._notes.leave_out(version.name, f"v{version.number}", self._where(one), why)
                 del self._found[version]
                 continue
             if one.gone is not None or self._was_moved_here(one, place):
                 continue
             same[place.key].append(one)
             if place.external and not place.is_address:
-                self._notes.odd(one.file, (
+                self._notes.odd(self._where(one), (
                     f"{one.path} is not there on this host; imported as declared. If it was "
                     f"moved: lineage relocate {version} PATH"
                 ))  # fmt: skip
         for group in same.values():
             if len(group) > 1:
                 names = ", ".join(str(one.version) for one in group)
-                self._notes.odd(group[-1].file, (
+                self._notes.odd(self._where(group[-1]), (
                     f"{names} have one path, {group[0].path}: at most one of them can still be "
                     "there. Retire those that were overwritten: lineage retire"
                 ))  # fmt: skip
@@ -266,7 +272,7 @@ class _Import:
                 used = self._input(one, reference, places)
             except Unclear as error:
                 unclear.append(reference.text)
-                self._notes.odd(one.file, (
+                self._notes.odd(self._where(one), (
                     f"the input {reference.text!r} {error}; it is kept in the origin of "
                     f"{one.version} as text, and is no edge"
                 ))  # fmt: skip
@@ -310,14 +316,16 @@ class _Import:
                 outcome = self._store.commit(draft)
             except (Conflict, PublishRefused) as error:  # somebody was faster
                 what = f"v{one.version.number}"
-                self._notes.leave_out(one.version.name, what, one.file, f"left out: {error}")
+                self._notes.leave_out(
+                    one.version.name, what, self._where(one), f"left out: {error}"
+                )
                 return
             (self.imported if outcome.entries else self.there).append(one.version)
         else:
             self.there.append(one.version)
             if (known.origin or {}).get("content", one.content) != one.content:
                 why = f"changed since {one.version} was imported; the store keeps what it was then"
-                self._notes.odd(one.file, why)
+                self._notes.odd(self._where(one), why)
         if one.gone is not None and (known is None or known.state not in _FINAL):
             self._retire(one, one.gone)
 
@@ -326,7 +334,7 @@ class _Import:
         try:
             self._store.commit(Deleted(version=one.version, reason=reason, by=user()))
         except PublishRefused as error:
-            self._notes.odd(one.file, f"is {state} there, but {error}")
+            self._notes.odd(self._where(one), f"is {state} there, but {error}")
 
     # ------------------------------------------------------------------ aliases
 

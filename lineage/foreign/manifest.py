@@ -148,20 +148,15 @@ class _Reader:
         self._check_latest(folder, max(live, default=None))
 
     def _version(self, version: VersionId, path: str) -> Found | None:
+        if self._is_in_index(version):
+            return None  # the other reader's business
         file = os.path.join(path, MANIFEST)
-        what = f"v{version.number}"
         try:
-            manifest = read_json(file)
-            if manifest is None:
-                if not self._is_in_index(version):
-                    why = "is missing: the write was cut off. Delete the folder, or restore it"
-                    self.notes.leave_out(version.name, what, file, why)
-                return None
-            values, non_finite = plain_lenient(manifest)
+            values, non_finite = plain_lenient(_read_manifest(file))
             kind, place = _needed(values, "type"), _needed(values, "path")
             metadata = metadata_of(values)
         except (Damaged, MetadataError) as error:
-            self.notes.leave_out(version.name, what, file, f"{error}; left out")
+            self.notes.leave_out(version.name, f"v{version.number}", file, f"{error}; left out")
             return None
         self._check(version, file, values, non_finite)
         self._check_metadata(path, values)
@@ -263,6 +258,13 @@ class _Reader:
         else:
             what = f"says {latest!r}, the highest that is whole and not gone is {_shown(highest)}"
         self.notes.odd(file, f"{what}; latest is computed and means {_shown(highest)} here")
+
+
+def _read_manifest(file: str) -> dict[str, Any]:
+    manifest = read_json(file)
+    if manifest is None:
+        raise Damaged("is missing: the write was cut off. Delete the folder, or restore it")
+    return manifest
 
 
 def _needed(values: Mapping[str, Any], key: str) -> str:
