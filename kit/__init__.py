@@ -23,9 +23,17 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .artifacts.data import SFTDataArtifact as SFTDataArtifact
     from .artifacts.data import SplitJsonlDataArtifact as SplitJsonlDataArtifact
     from .artifacts.model import ModelArtifact as ModelArtifact
+    from .credentials import Credential as Credential
+    from .credentials import explain_hf as explain_hf
+    from .credentials import explain_wandb as explain_wandb
+    from .credentials import find_hf_token as find_hf_token
+    from .credentials import find_wandb_key as find_wandb_key
+    from .credentials import missing_wandb_login as missing_wandb_login
+    from .credentials import wandb_base_url as wandb_base_url
     from .resolvers import clear_artifact_cache as clear_artifact_cache
     from .resolvers import register_resolvers as register_resolvers
     from .resolvers import register_resolvers_from_config as register_resolvers_from_config
+    from .run import load_wandb_config as load_wandb_config
     from .session import KitConfig as KitConfig
     from .session import current_run as current_run
     from .session import end_run as end_run
@@ -42,6 +50,11 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .tracking import ArtifactTrackingResult as ArtifactTrackingResult
     from .tracking import log_artifact as log_artifact
     from .tracking import setup_artifact_tracking as setup_artifact_tracking
+    from .train_script import init_wandb_from_env as init_wandb_from_env
+    from .wandb import WandbConfig as WandbConfig
+    from .wandb import add_wandb_tags as add_wandb_tags
+    from .wandb import finish_wandb as finish_wandb
+    from .wandb import init_wandb_if_configured as init_wandb_if_configured
 
 _HOMES = {
     "nemotron.lineage": "ArtifactNotFoundError ArtifactVersionNotFoundError",
@@ -51,9 +64,14 @@ _HOMES = {
         "SFTDataArtifact SplitJsonlDataArtifact"
     ),
     "nemotron.kit.artifacts.model": "ModelArtifact",
+    "nemotron.kit.credentials": (
+        "Credential explain_hf explain_wandb find_hf_token find_wandb_key missing_wandb_login "
+        "wandb_base_url"
+    ),
     "nemotron.kit.resolvers": (
         "clear_artifact_cache register_resolvers register_resolvers_from_config"
     ),
+    "nemotron.kit.run": "load_wandb_config",
     "nemotron.kit.session": (
         "KitConfig current_run end_run get_config init is_initialized start_run store"
     ),
@@ -61,6 +79,8 @@ _HOMES = {
         "LineageTracker get_lineage_tracker set_lineage_tracker to_wandb_uri tokenizer_to_uri"
     ),
     "nemotron.kit.tracking": "ArtifactTrackingResult log_artifact setup_artifact_tracking",
+    "nemotron.kit.train_script": "init_wandb_from_env",
+    "nemotron.kit.wandb": "WandbConfig add_wandb_tags finish_wandb init_wandb_if_configured",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

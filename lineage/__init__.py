@@ -60,6 +60,8 @@ if TYPE_CHECKING:  # as typing's, without its import
 
     open = open_store  # noqa: A001 - the name of the API
     from .run import Run as Run
+    from .settings import find_settings as find_settings
+    from .settings import read_settings as read_settings
     from .source import SourceURI as SourceURI
     from .uri import ArtifactURI as ArtifactURI
 
@@ -81,6 +83,7 @@ _HOMES = {
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",
+    "settings": "find_settings read_settings",
     "source": "SourceURI",
     "uri": "ArtifactURI",
 }

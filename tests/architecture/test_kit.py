@@ -18,12 +18,12 @@ from .test_layers import loaded_by
 ROOT = Path(__file__).parents[2]
 # From the bottom up, as in test_layers.py.
 LAYERS = [
-    ["trackers", "session"],
+    ["trackers", "session", "credentials", "wandb"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
     ["artifacts"],
     ["resolvers"],
-    ["tracking"],
+    ["tracking", "run", "train_script"],
     [""],
 ]
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
@@ -31,6 +31,7 @@ RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 ALLOWED = {
     "pydantic": ({"artifacts.base", "artifacts.data", "artifacts.model"}, False),
     "omegaconf": ({"resolvers", "tracking"}, True),
+    "wandb": ({"wandb"}, True),
 }
 
 

@@ -1,0 +1,126 @@
+"""A W&B run for this process, when a project asks for one.
+
+Importing this module does not import wandb; starting a run does.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["WandbConfig", "add_wandb_tags", "finish_wandb", "init_wandb_if_configured"]
+
+
+@dataclass
+class WandbConfig:
+    """What W&B is to be told about a run. Without a project nothing is.
+
+    Attributes:
+        project: name of the W&B project; None or blank turns tracking off.
+        entity: team or user; None means the default one of the login.
+        run_name: name of the run; None lets W&B choose one.
+        tags: to find the run by.
+        notes: what the run is about.
+
+    >>> WandbConfig(entity="my-team").enabled
+    False
+    """
+
+    project: str | None = None
+    entity: str | None = None
+    run_name: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a project."""
+        return bool(self.project and self.project.strip())
+
+
+def init_wandb_if_configured(
+    wandb_config: WandbConfig | None, job_type: str = "data-prep", tags: list[str] | None = None
+) -> None:
+    """Start a W&B run, if there is a project and no run yet.
+
+    A run that is active is kept as it is, so that calling this twice is calling it once.
+
+    Args:
+        wandb_config: None, or one without a project, does nothing.
+        job_type: e.g. ``data-prep``, ``training``.
+        tags: in addition to those of the configuration.
+
+    Raises:
+        ImportError: there is a project, and wandb is not installed.
+    """
+    start(wandb_config, job_type, tags=tags or ())
+
+
+def add_wandb_tags(tags: Iterable[str]) -> None:
+    """Add tags to the active W&B run; without one, do nothing.
+
+    Args:
+        tags: those that the run has already stay, and are not repeated.
+    """
+    run = _active()
+    if run is not None:
+        run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags)))
+
+
+def finish_wandb(exit_code: int = 0) -> None:
+    """Finish the active W&B run; without one, do nothing.
+
+    Args:
+        exit_code: 0 for success; any other marks the run as failed.
+    """
+    run = _active()
+    if run is not None:
+        run.finish(exit_code=exit_code)
+
+
+def start(
+    config: WandbConfig | None,
+    job_type: str,
+    *,
+    tags: Iterable[str] = (),
+    group: str | None = None,
+) -> None:
+    """Start a W&B run as ``init_wandb_if_configured`` does, maybe in a group of runs."""
+    if config is None or not config.enabled:
+        return
+    wandb = _sdk(f"the W&B project {config.project!r}")
+    if wandb.run is not None:
+        return
+    wandb.init(
+        project=_given(config.project), entity=_given(config.entity),
+        name=_given(config.run_name), notes=_given(config.notes),
+        tags=list(dict.fromkeys((*config.tags, *tags))) or None, job_type=job_type, group=group,
+    )  # fmt: skip
+
+
+def _given(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+def _sdk(needed_for: str) -> Any:
+    """Import wandb, or say what keeps it from being imported."""
+    missing = f"{needed_for} needs wandb, which is not installed; run: pip install 'wandb>=0.26'"
+    try:
+        import wandb
+    except ImportError as error:
+        if error.name == "wandb":
+            raise ImportError(missing, name="wandb") from error
+        broken = f"{needed_for} needs wandb, which is installed and fails to import: {error}"
+        raise ImportError(broken, name="wandb") from error
+    if not hasattr(wandb, "init"):  # a folder of offline runs, `wandb`, can be imported too
+        raise ImportError(missing, name="wandb")
+    return wandb
+
+
+def _active() -> Any:
+    """Return the active run; where wandb was never imported there is none."""
+    return getattr(sys.modules.get("wandb"), "run", None)
