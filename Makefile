@@ -10,7 +10,7 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-hydra test-root test-all lint types docs locks clean
+.PHONY: demo test test-hydra test-wandb test-root test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -26,7 +26,12 @@ test-root: $(VENV)/test.done
 test-hydra: $(VENV)/hydra.done
 	PYTHONPATH=$(VENV)/hydra $(BIN)/python -m pytest -q tests/kit/test_resolvers.py
 
-test-all: test docs test-hydra test-root
+# the real wandb, against a server on this machine, in an environment of its own
+test-wandb: $(VENV)-wandb/test.done
+	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
+		tests/kit/test_credentials.py
+
+test-all: test docs test-hydra test-wandb test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -47,9 +52,11 @@ locks: # one set of versions for all three, so that one environment serves them
 		-c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
+	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \
+		-c locks/lint.txt -o locks/wandb.txt
 
 clean:
-	rm -rf $(VENV) build demo-out *.egg-info
+	rm -rf $(VENV) $(VENV)-wandb build demo-out *.egg-info
 
 # A virtual environment with pip in it, also where Debian's python3 comes without ensurepip.
 $(VENV)/made.done:
@@ -80,6 +87,12 @@ $(VENV)/hydra.done: $(VENV)/test.done locks/hydra.txt
 	rm -rf $(VENV)/hydra
 	$(PIP) install --require-hashes --no-deps --no-build-isolation --target $(VENV)/hydra \
 		-r locks/hydra.txt
+	@touch $@
+
+$(VENV)-wandb/test.done: $(VENV)/made.done locks/wandb.txt | $(LINKS)
+	$(BIN)/python -m venv --clear --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: \
+		-r locks/wandb.txt
 	@touch $@
 
 $(VENV)/lint.done: $(VENV)/test.done locks/lint.txt

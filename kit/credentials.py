@@ -284,7 +284,7 @@ def _read_netrc(here: _Surroundings) -> tuple[str, dict[str, str], str]:
         except OSError as error:
             return shown, {}, f"cannot be read: {error.strerror}"
         except NetrcParseError as error:  # its text quotes the file, maybe a password
-            return shown, {}, f"cannot be understood, by line {error.lineno}"
+            return shown, {}, f"cannot be understood, at or before line {error.lineno}"
         except UnicodeDecodeError:
             return shown, {}, "cannot be understood: it is no text"
         return shown, {host: (entry[2] or "").strip() for host, entry in entries.items()}, ""
