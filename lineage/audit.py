@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,14 @@ def fsck(store: Lineage, progress: Progress | None = None) -> Report:
         store: an open store.
         progress: called with (commits done, commits in all).
     """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.executescript(LEDGER_SCHEMA)
+        return _check(store.journal, Ledger(db), progress)
+
+
+def _check(journal: Journal, ledger: Ledger, progress: Progress | None) -> Report:
+    """Replay a journal into an empty ledger."""
     report = Report()
-    journal = store.journal
-    ledger = Ledger(_memory())
     blank: dict[str, object] = {}
     declared: dict[str, object] = {}
     previous: str | None = ""
@@ -215,9 +221,3 @@ def _events(store: Lineage, what: str) -> list[tuple[int, int]]:
             what, f"there is no version, run or event {what!r}. Try: lineage log NAME"
         )
     return found
-
-
-def _memory() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(LEDGER_SCHEMA)
-    return db

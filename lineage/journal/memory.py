@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class MemoryJournal(Journal):
         self._lock = threading.Lock()
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._db.executescript(LEDGER_SCHEMA)
+        weakref.finalize(self, self._db.close)  # closing a store leaves it there to be opened again
 
     def head(self) -> Head:
         """Return where the journal stands now."""
