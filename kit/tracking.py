@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nemotron.lineage import write_manifests
+
 from . import session
 from .resolvers import clear_artifact_cache, register_resolvers_from_config
 

@@ -11,6 +11,9 @@ Names are loaded when they are first used: importing this package costs next to 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
+    from .cli.commands import Check as Check
+    from .cli.commands import Command as Command
+    from .cli.commands import Commands as Commands
     from .digests import Digest as Digest
     from .digests import digest as digest
     from .digests import fingerprint as fingerprint
@@ -34,6 +37,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import StoreTooNew as StoreTooNew
     from .errors import StoreUnsuitable as StoreUnsuitable
     from .errors import URIError as URIError
+    from .foreign.manifest import write_manifests as write_manifests
     from .graph import Diff as Diff
     from .graph import Edge as Edge
     from .graph import LineageGraph as LineageGraph
@@ -62,10 +66,12 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .run import Run as Run
     from .settings import find_settings as find_settings
     from .settings import read_settings as read_settings
+    from .settings import settings_folders as settings_folders
     from .source import SourceURI as SourceURI
     from .uri import ArtifactURI as ArtifactURI
 
 _HOMES = {
+    "cli.commands": "Check Command Commands",
     "digests": "Digest digest fingerprint",
     "errors": (
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
@@ -73,6 +79,7 @@ _HOMES = {
         "StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
         "StoreTooNew StoreUnsuitable URIError"
     ),
+    "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",
     "model": (
@@ -83,7 +90,7 @@ _HOMES = {
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",
-    "settings": "find_settings read_settings",
+    "settings": "find_settings read_settings settings_folders",
     "source": "SourceURI",
     "uri": "ArtifactURI",
 }

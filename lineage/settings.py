@@ -9,10 +9,10 @@ from .filesystems import FLEETING, NETWORK, UNKNOWN, filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import: ``lineage resolve`` stands on this module
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
-__all__ = ["choose_store", "find_settings", "read_settings"]
+__all__ = ["choose_store", "find_settings", "read_settings", "settings_folders"]
 
 # (address, where it comes from in words, what the user should know about that place or None)
 StoreChoice = tuple[str, str, str | None]
@@ -37,7 +37,10 @@ def choose_store(
         return environ["LINEAGE_STORE"], "LINEAGE_STORE", None
     path = find_settings(environ, folder)
     if path is not None:
-        store = read_settings(path).get("artifacts", {}).get("store")
+        section = read_settings(path).get("artifacts", {})
+        if not isinstance(section, dict):
+            raise StoreUnsuitable(f"{path}: artifacts must be a section, [artifacts]")
+        store = section.get("store")
         if store is not None:
             if not isinstance(store, str) or not store:
                 raise StoreUnsuitable(
@@ -50,24 +53,32 @@ def choose_store(
 
 
 def find_settings(environ: Mapping[str, str], folder: str | os.PathLike[str]) -> str | None:
-    """Find env.toml: ``NEMOTRON_ENV_FILE``, else upwards, not beyond a pyproject.toml.
+    """Find env.toml: ``NEMOTRON_ENV_FILE``, else in the ``settings_folders``.
 
     Raises:
         StoreError: NEMOTRON_ENV_FILE names a file that is not there.
     """
     named = environ.get("NEMOTRON_ENV_FILE")
     if named:
-        if not os.path.isfile(named):
+        path = os.path.abspath(os.path.expanduser(named))
+        if not os.path.isfile(path):
             raise StoreError(f"NEMOTRON_ENV_FILE names {named}, which is not there; correct it")
-        return os.path.abspath(named)
-    here = os.path.abspath(folder)
-    while True:
+        return path
+    for here in settings_folders(folder):
         path = os.path.join(here, "env.toml")
         if os.path.isfile(path):
             return path
+    return None
+
+
+def settings_folders(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield where env.toml is searched: upwards, not beyond a folder with a pyproject.toml."""
+    here = os.path.abspath(folder)
+    while True:
+        yield here
         parent = os.path.dirname(here)
         if parent == here or os.path.isfile(os.path.join(here, "pyproject.toml")):
-            return None
+            return
         here = parent
 
 
@@ -82,7 +93,7 @@ def read_settings(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also bytes that are no UTF-8
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 

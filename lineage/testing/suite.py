@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,10 +111,9 @@ class JournalSuite(ABC):
         combiner.commit(Sealed(version=two, digest="blake3:" + "0" * 64))
         combiner.commit(Deleted(version=two))
         combiner.commit(Deleted(version=Location("/nobody/knows"), seen=True))
-        replayed = _empty_ledger()
-        for commit in journal.read():
-            replayed.take(commit)
-        with journal.turn() as turn:
+        with _empty_ledger() as replayed, journal.turn() as turn:
+            for commit in journal.read():
+                replayed.take(commit)
             assert turn.ledger.dump() == replayed.dump()
 
     def test_relearned_ledger_is_the_same(self, journal: Journal, combiner: Combiner) -> None:
@@ -290,9 +291,8 @@ def _entry(writer: str, sequence: int, event: Published | None = None) -> Entry:
     return Entry(f"{writer}-{sequence}", "2026-01-01T00:00:00.000000Z", event)
 
 
-def _empty_ledger() -> Ledger:
-    import sqlite3
-
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(LEDGER_SCHEMA)
-    return Ledger(db)
+@contextmanager
+def _empty_ledger() -> Iterator[Ledger]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.executescript(LEDGER_SCHEMA)
+        yield Ledger(db)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -229,3 +230,15 @@ def test_hydra_composes(tmp_path: Path) -> None:
         config = hydra.compose("config", overrides=["run.data=sft-data:v1"])
     register_resolvers_from_config(config)
     assert config.recipe.path == str(tmp_path / "data")
+
+
+def test_manifest_layout_is_kept_up_for_other_tools(tmp_path: Path) -> None:
+    config = _config(
+        f"{{artifacts: {{store: '{tmp_path}/lineage.db', manifest: {{root: '{tmp_path}/art'}}}}}}"
+    )
+    tracking = kit.setup_artifact_tracking(config)
+    assert tracking.manifest
+    kit.log_artifact(Artifact(path=Path("made"), rows=3), tracking, name="made")
+    manifest = json.loads((tmp_path / "art" / "made" / "v1" / "manifest.json").read_text())
+    assert (manifest["path"], manifest["metadata"]) == (str(tmp_path / "made"), {"rows": 3})
+    assert (tmp_path / "art" / "made" / "latest").read_text() == "v1"
