@@ -1,0 +1,416 @@
+"""W&B: its section in env.toml, and its run; without wandb, and with the real one."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nemotron import kit
+from nemotron.kit import (
+    WandbConfig,
+    add_wandb_tags,
+    finish_wandb,
+    init_wandb_if_configured,
+    load_wandb_config,
+)
+from nemotron.kit.train_script import init_wandb_from_env
+from nemotron.lineage import StoreError
+
+from .wandb_server import Server, serving
+
+ROOT = Path(__file__).parents[2]
+KEY = "0123456789abcdef0123456789abcdef01234567"
+Warned = Callable[[], list[str]]
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture) -> Warned:
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def _settings(text: str, path: Path = Path("env.toml")) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+# ------------------------------------------------------------------------- the configuration
+
+
+def test_project_is_what_turns_tracking_on() -> None:
+    assert [field.name for field in dataclasses.fields(WandbConfig)] == [
+        "project", "entity", "run_name", "tags", "notes",
+    ]  # fmt: skip
+    assert WandbConfig() == WandbConfig(None, None, None, (), None)
+    assert WandbConfig(project="p").enabled is True
+    for off in (None, "", " ", "\n"):
+        assert WandbConfig(project=off, entity="e").enabled is False
+    assert isinstance(vars(WandbConfig)["enabled"], property)
+
+
+@pytest.mark.parametrize("module", ["nemotron.kit.wandb", "nemotron.kit"])
+def test_names_are_the_same_wherever_they_are_imported_from(module: str) -> None:
+    home = importlib.import_module("nemotron.kit.wandb")
+    for name in home.__all__:
+        assert getattr(importlib.import_module(module), name) is getattr(home, name)
+    assert kit.load_wandb_config is importlib.import_module("nemotron.kit.run").load_wandb_config
+    assert kit.init_wandb_from_env is init_wandb_from_env
+
+
+def test_section_of_the_settings_is_read(warned: Warned) -> None:
+    _settings("""
+        [wandb]
+        project = "nemotron"
+        entity = "my-team"
+        run_name = "first"
+        tags = ["sft", "nano"]
+        notes = "about"
+        [a-profile]
+        executor = "slurm"
+    """)
+    expected = WandbConfig("nemotron", "my-team", "first", ("sft", "nano"), "about")
+    assert load_wandb_config() == expected
+    assert not warned()
+
+
+def test_no_file_and_no_section_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _settings("", tmp_path / "pyproject.toml")  # the search does not leave this folder
+    assert load_wandb_config() is None
+    _settings("[artifacts]\nstore = 'x.db'\n")
+    assert load_wandb_config() is None
+    assert load_wandb_config("env.toml") is None
+    with pytest.raises(FileNotFoundError, match=r"other\.toml is not there"):
+        load_wandb_config("other.toml")
+    monkeypatch.setenv("NEMOTRON_ENV_FILE", "gone.toml")
+    with pytest.raises(StoreError, match=r"NEMOTRON_ENV_FILE names gone\.toml"):
+        load_wandb_config()
+
+
+def test_file_is_searched_upwards_until_the_project_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _settings('[wandb]\nproject = "above"\n', tmp_path / "env.toml")
+    _settings("", tmp_path / "repo" / "pyproject.toml")
+    below = tmp_path / "repo" / "src"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    assert load_wandb_config() is None
+    _settings('[wandb]\nproject = "repo"\n', tmp_path / "repo" / "env.toml")
+    assert load_wandb_config() == WandbConfig(project="repo")
+    for explicit in (tmp_path / "env.toml", "../../env.toml"):
+        assert load_wandb_config(explicit) == WandbConfig(project="above")
+    monkeypatch.setenv("NEMOTRON_ENV_FILE", str(tmp_path / "env.toml"))
+    assert load_wandb_config() == WandbConfig(project="above")
+
+
+def test_name_is_short_for_run_name() -> None:
+    _settings('[wandb]\nproject = "p"\nname = "short"\n')
+    assert load_wandb_config() == WandbConfig(project="p", run_name="short")
+    _settings('[wandb]\nproject = "p"\nname = "short"\nrun_name = "long"\n')
+    assert load_wandb_config() == WandbConfig(project="p", run_name="long")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ('proyect = "x"', "did you mean project?"),
+        ('run-name = "x"', "did you mean run_name?"),
+        ('mode = "offline"', "set WANDB_MODE in the environment"),
+        ('group = "x"', "set WANDB_GROUP in the environment"),
+        ("zzz = 1", "the known keys are project, entity, run_name, notes, name, tags"),
+    ],
+)
+def test_unknown_key_is_ignored_with_a_warning(line: str, hint: str, warned: Warned) -> None:
+    _settings(f'[wandb]\nproject = "p"\n{line}\n')
+    assert load_wandb_config() == WandbConfig(project="p")
+    (message,) = warned()
+    assert message.endswith(f"env.toml: [wandb] {line.split(maxsplit=1)[0]} is ignored: {hint}")
+
+
+@pytest.mark.parametrize("text", ['project = ""', 'project = " "', 'entity = "e"'])
+def test_blank_or_missing_project_turns_tracking_off(text: str, warned: Warned) -> None:
+    _settings(f"[wandb]\n{text}\nnotes = 'x'\n")
+    config = load_wandb_config()
+    assert config is not None
+    assert not config.enabled
+    (message,) = warned()
+    assert "so tracking stays off" in message
+    _settings("[wandb]\n")
+    assert load_wandb_config() == WandbConfig()
+
+
+@pytest.mark.parametrize("key", ["api_key", "password", "API_KEY"])
+def test_secret_in_the_file_is_an_error_that_does_not_show_it(key: str, warned: Warned) -> None:
+    _settings(f'[wandb]\nproject = "p"\n{key} = "{KEY}"\n')
+    with pytest.raises(ValueError, match="run: wandb login") as error:
+        load_wandb_config()
+    assert KEY not in f"{error.value} {warned()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[wandb]\nproject = 1", "project must be a text, not 1"),
+        ("[wandb]\nname = ['a']", r"name must be a text, not \['a'\]"),
+        ('[wandb]\ntags = "a"', r'tags must be a list of texts, e.g. \["sft"\], not \'a\''),
+        ("[wandb]\ntags = [1]", "tags must be a list of texts"),
+        (f'wandb = "{KEY}"', r"env.toml: wandb must be a section, \[wandb\]$"),
+    ],
+)
+def test_wrong_types_are_named(text: str, sentence: str) -> None:
+    _settings(f"{text}\n")
+    with pytest.raises(ValueError, match=sentence):
+        load_wandb_config()
+    _settings("[wandb\n")
+    with pytest.raises(StoreError, match="line 1"):
+        load_wandb_config()
+
+
+# ------------------------------------------------------------------------- without wandb
+
+
+def _python(program: str, *, where: Path | None = None, **environ: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False,
+        env={**os.environ, **environ, "PYTHONPATH": str(ROOT / "tools" / "ns")}, cwd=where,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+_WITHOUT = """
+import sys
+sys.modules["wandb"] = None  # not installed
+from nemotron.kit import *
+from nemotron.kit.wandb import WandbConfig, init_wandb_if_configured
+from nemotron.kit.run import load_wandb_config
+from nemotron.kit.train_script import init_wandb_from_env
+"""
+
+
+def test_without_wandb_all_works_until_a_project_asks_for_it() -> None:
+    program = """
+init_wandb_if_configured(None)
+init_wandb_if_configured(WandbConfig())
+init_wandb_if_configured(WandbConfig(entity="e"), job_type="training", tags=["a"])
+init_wandb_if_configured(WandbConfig(project=" "))
+init_wandb_from_env()
+add_wandb_tags(["a"])
+finish_wandb()
+assert load_wandb_config() is None
+try:
+    init_wandb_if_configured(WandbConfig(project="nemotron"))
+except ImportError as error:
+    print(error)
+"""
+    sentence = (
+        "the W&B project 'nemotron' needs wandb, which is not installed; "
+        "run: pip install 'wandb>=0.26'\n"
+    )
+    assert _python(_WITHOUT + program) == sentence
+    program = "try: init_wandb_from_env()\nexcept ImportError as error: print(error)"
+    assert _python(_WITHOUT + program, WANDB_PROJECT="nemotron") == sentence
+    assert _python(_WITHOUT + program, WANDB_PROJECT=" ", WANDB_ENTITY="e") == ""
+
+
+def test_importing_the_kit_does_not_import_wandb() -> None:
+    program = """
+import sys
+from nemotron.kit import *
+init_wandb_if_configured(WandbConfig()); add_wandb_tags(["a"]); finish_wandb()
+assert "wandb" not in sys.modules
+"""
+    _python(program)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (["wandb/offline-run-1/x"], "which is not installed"),  # the folder of offline runs
+        (["wandb/__init__.py"], "which is installed and fails to import: No module named 'gone'"),
+    ],
+)
+def test_what_keeps_wandb_from_being_imported_is_said(
+    tmp_path: Path, files: list[str], sentence: str
+) -> None:
+    for file in files:
+        _settings("import gone\n", tmp_path / "here" / file)
+    program = """
+import sys
+sys.path = ["."] + [each for each in sys.path if "site-packages" not in each]
+from nemotron.kit import WandbConfig, init_wandb_if_configured
+try: init_wandb_if_configured(WandbConfig(project="p"))
+except ImportError as error: print(error)
+"""
+    assert sentence in _python(program, where=tmp_path / "here")
+
+
+class Sdk(SimpleNamespace):
+    """wandb as far as it is used here; the tests below hold the real one against it."""
+
+    def init(self, **told: object) -> object:
+        self.told = told
+        tags = tuple(told["tags"] or ())  # type: ignore[call-overload]  # the tags of a run
+        self.run = SimpleNamespace(tags=tags, finish=self.finish)
+        return self.run
+
+    def finish(self, exit_code: int | None = None) -> None:
+        self.run, self.exit_code = None, exit_code
+
+
+@pytest.fixture
+def sdk(monkeypatch: pytest.MonkeyPatch) -> Sdk:
+    sdk = Sdk(run=None)
+    monkeypatch.setitem(sys.modules, "wandb", sdk)
+    return sdk
+
+
+def test_what_is_configured_reaches_wandb(sdk: Sdk) -> None:
+    config = WandbConfig("p", "e", "n", ("a", "b"), "about")
+    init_wandb_if_configured(config, job_type="training", tags=["b", "c"])
+    assert sdk.told == {
+        "project": "p", "entity": "e", "name": "n", "tags": ["a", "b", "c"], "notes": "about",
+        "job_type": "training", "group": None,
+    }  # fmt: skip
+    add_wandb_tags(["d", "a"])
+    assert sdk.run.tags == ("a", "b", "c", "d")
+    finish_wandb(exit_code=2)
+    assert (sdk.run, sdk.exit_code) == (None, 2)
+    finish_wandb()
+    add_wandb_tags(["x"])
+    assert sdk.exit_code == 2
+
+
+def test_defaults_leave_the_choice_to_wandb(sdk: Sdk) -> None:
+    init_wandb_if_configured(WandbConfig(project="p", entity=" "))
+    nothing = dict.fromkeys(("entity", "name", "tags", "notes", "group"))
+    assert sdk.told == {"project": "p", "job_type": "data-prep", **nothing}
+
+
+def test_active_run_is_kept(sdk: Sdk, monkeypatch: pytest.MonkeyPatch) -> None:
+    init_wandb_if_configured(WandbConfig(project="p"), tags=["a"])
+    first = sdk.run
+    init_wandb_if_configured(WandbConfig(project="q"), tags=["b"])
+    monkeypatch.setenv("WANDB_PROJECT", "r")
+    init_wandb_from_env()
+    init_wandb_from_env()
+    assert sdk.run is first
+    assert sdk.told["project"] == "p"
+    assert first.tags == ("a",)
+
+
+def test_environment_of_a_job_describes_the_run(sdk: Sdk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_ENTITY", "e")
+    init_wandb_from_env()
+    assert sdk.run is None
+    _settings('[wandb]\nproject = "not-read"\n')  # a container has none
+    monkeypatch.setenv("WANDB_PROJECT", "p")
+    init_wandb_from_env()
+    told = {"project": "p", "entity": "e", "name": None, "tags": None, "notes": None}
+    assert sdk.told == {**told, "job_type": "data-prep", "group": None}
+    finish_wandb()
+    for name, value in {
+        "NAME": "n", "GROUP": "g", "JOB_TYPE": "training", "TAGS": "a, b,,",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    init_wandb_from_env()
+    told |= {"name": "n", "tags": ["a", "b"]}
+    assert sdk.told == {**told, "job_type": "training", "group": "g"}
+
+
+# ------------------------------------------------------------------------- the real wandb
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
+    with serving() as server:
+        yield server
+
+
+def _real(program: str, tmp_path: Path, **environ: str) -> str:
+    pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
+    return _python(
+        f"import wandb\nfrom nemotron.kit import *\n{program}", where=tmp_path,
+        WANDB_ERROR_REPORTING="false", WANDB_SILENT="true", NO_PROXY="127.0.0.1", **environ,
+    )  # fmt: skip
+
+
+def test_server_sees_what_was_configured(server: Server, tmp_path: Path) -> None:
+    program = """
+config = WandbConfig("p", "e", "n", ("a", "b"), "about")
+init_wandb_if_configured(config, job_type="training", tags=["b", "c"])
+first = wandb.run
+init_wandb_if_configured(WandbConfig(project="q"))
+init_wandb_from_env()
+assert wandb.run is first
+print(first.id, first.url)
+add_wandb_tags(["d", "a"])
+finish_wandb(exit_code=3)
+assert wandb.run is None
+finish_wandb()
+"""
+    environ = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "r"}
+    name, url = _real(program, tmp_path, **environ).split()
+    assert list(server.runs) == [name]
+    run = server.runs[name]
+    assert (run["project"], run["entity"], run["displayName"]) == ("p", "e", "n")
+    assert (run["jobType"], run["notes"], run["tags"]) == ("training", "about", list("abcd"))
+    assert url == f"{server.url}/e/p/runs/{name}"
+    assert server.exits == [3]
+    assert all(asked != "Project" for asked, _ in server.asked)  # W&B makes it by itself
+
+
+def test_server_sees_the_environment_of_a_job(server: Server, tmp_path: Path) -> None:
+    environ = {
+        "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "p", "WANDB_NAME": "n",
+        "WANDB_GROUP": "g", "WANDB_TAGS": "a, b", "WANDB_JOB_TYPE": "eval",
+    }  # fmt: skip
+    _real("init_wandb_from_env(); init_wandb_from_env(); finish_wandb()", tmp_path, **environ)
+    (run,) = server.runs.values()
+    assert (run["project"], run["displayName"], run["groupName"]) == ("p", "n", "g")
+    assert (run["jobType"], run["tags"]) == ("eval", ["a", "b"])
+    assert server.exits == [0]
+
+
+def test_key_that_we_find_is_the_one_that_the_server_gets(server: Server, tmp_path: Path) -> None:
+    """``wandb login`` stores it, we find it, a job that gets it as a variable is let in."""
+    host = server.url.removeprefix("http://")
+    login = f"import wandb; wandb.login(key='{KEY}', host='{server.url}', verify=False)"
+    _real(login, tmp_path)
+    found = kit.find_wandb_key({**os.environ, "WANDB_BASE_URL": server.url})
+    assert found == kit.Credential(KEY, f"~/.netrc for {host}")
+    server.logins.clear()
+    (Path(os.environ["HOME"]) / ".netrc").unlink()
+    environ = {"WANDB_API_KEY": found.value, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "p"}
+    _real("init_wandb_from_env(); finish_wandb()", tmp_path, **environ)
+    (login,) = server.logins
+    assert base64.b64decode(login.removeprefix("Basic ")).decode() == f"api:{KEY}"
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_modes_without_a_server(tmp_path: Path, mode: str) -> None:
+    program = """
+import json
+init_wandb_from_env()
+run = wandb.run
+add_wandb_tags(["b"])
+seen = [run.project, run.entity, run.name, run.job_type, run.tags]
+finish_wandb()
+print(json.dumps([*seen, wandb.run is None]))
+"""
+    environ = {"WANDB_MODE": mode, "WANDB_PROJECT": "p", "WANDB_NAME": "n", "WANDB_TAGS": "a"}
+    *seen, is_over = json.loads(_real(program, tmp_path, **environ))
+    assert is_over
+    if mode == "offline":
+        assert seen == ["p", "", "n", "data-prep", ["a", "b"]]
+        assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
