@@ -69,6 +69,7 @@ _HARMLESS = frozenset({int, float, bool, type(None)})
 _RANDOM_LENGTH = 16
 _RANDOM_BITS = 3.0
 _KNOWN_LENGTH = 8
+_WORD_LENGTH = 16  # a word below is no key of any provider
 
 
 class Redactor:
@@ -101,7 +102,7 @@ class Redactor:
         """Return free text without secrets."""
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
-        if len(text) < _KNOWN_LENGTH:
+        if len(text) < _KNOWN_LENGTH or (len(text) < _WORD_LENGTH and text.isidentifier()):
             return text
         for pattern in _PATTERNS:
             text = pattern.sub(REDACTED, text)
