@@ -174,5 +174,6 @@ def _counts(report: ImportReport | ExportReport) -> Sequence[tuple[str, Mapping[
     return (
         ("written", Counter(each.name for each in report.written)),
         ("unchanged", Counter(each.name for each in report.unchanged)),
+        ("imported from elsewhere and not written", Counter(each.name for each in report.foreign)),
         left_out,
     )

@@ -43,12 +43,14 @@ class ExportReport:
     Attributes:
         written: the versions whose files are new or changed.
         unchanged: the versions whose files were right already.
-        skipped: the versions that are not written, because of what else holds their name.
+        foreign: the versions that were imported here; their own registry has them.
+        skipped: the versions that are not written, because of what else holds their folder.
         oddities: a sentence for each name that is left out: why, and what to do.
     """
 
     written: tuple[VersionId, ...] = ()
     unchanged: tuple[VersionId, ...] = ()
+    foreign: tuple[VersionId, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     oddities: tuple[str, ...] = ()
 
@@ -70,6 +72,7 @@ class Export:
         self._head = store.journal.head()
         self.written: dict[VersionId, str] = {}
         self.unchanged: set[VersionId] = set()
+        self.foreign: list[VersionId] = []
         self.notes = Notes()
 
     def run(self) -> None:
@@ -82,7 +85,7 @@ class Export:
         for _ in range(_PASSES):
             with self._store.reading():
                 self._head = self._store.journal.head()
-            self.notes, self.unchanged = Notes(), set()
+            self.notes, self.unchanged, self.foreign = Notes(), set(), []
             for artifact in self._store.artifacts():
                 self._name(artifact.name, artifact.latest)
             if self._store.journal.head() == self._head:
@@ -92,7 +95,7 @@ class Export:
         """Say what became of every version."""
         return ExportReport(
             tuple(self.written), tuple(sorted(self.unchanged - self.written.keys())),
-            tuple(self.notes.skipped), tuple(self.notes.oddities),
+            tuple(self.foreign), tuple(self.notes.skipped), tuple(self.notes.oddities),
         )  # fmt: skip
 
     def give_receipt(self) -> None:
@@ -104,10 +107,16 @@ class Export:
 
     def _name(self, name: str, latest: int | None) -> None:
         versions = sorted(self._store.log(name), key=lambda version: version.number)
+        if self._is_imported(name):
+            self.foreign += [version.id for version in versions]
+            return
         folder = os.path.join(self._root, folder_of(name))
-        why = self._refusal(name)
-        there = set() if why else self._numbers(folder)
-        why = why or self._others(name, folder, there)
+        if max(map(len, folder_of(name).split("/"))) > _LONGEST_NAME:
+            there: set[int] = set()
+            why: str | None = f"it is longer than a folder's name may be ({_LONGEST_NAME})"
+        else:
+            there = self._numbers(folder)
+            why = self._others(name, folder, there)
         if why is not None:
             self.notes.odd(f"art://{name}", f"{why}; not exported")
             self.notes.skipped += [Skipped(name, f"v{version.number}") for version in versions]
@@ -139,15 +148,10 @@ class Export:
                         _remove(path)
         return numbers
 
-    def _refusal(self, name: str) -> str | None:
-        """Say why a name is not to be written, or None."""
+    def _is_imported(self, name: str) -> bool:
         with self._store.journal.peek() as ledger:
             artifact = ledger.artifact(name)
-        if artifact is not None and artifact.origin is not None:
-            return f"holds versions imported from {artifact.origin}, whose registry has them"
-        if max(map(len, folder_of(name).split("/"))) > _LONGEST_NAME:
-            return f"is longer than a folder's name may be ({_LONGEST_NAME})"
-        return None
+        return artifact is not None and artifact.origin is not None
 
     def _others(self, name: str, folder: str, there: set[int]) -> str | None:
         """Say who else writes in the folder of a name, or None when nobody does."""
