@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import lru_cache
 
 from .filesystems import NETWORK, UNKNOWN, filesystem
 from .model import Location
@@ -30,7 +31,7 @@ class Places:
         """
         text = os.fspath(path)
         if "://" in text:
-            return Location(str(SourceURI.parse(text)), None, external=True)
+            return _address(text)
         if external:
             return Location(os.path.abspath(text), None, external=True)
         real, device = _real(text)
@@ -55,6 +56,11 @@ class Places:
         if device not in self._shared:
             self._shared[device] = filesystem(path)[0] in (NETWORK, UNKNOWN)
         return self._shared[device]
+
+
+@lru_cache
+def _address(text: str) -> Location:
+    return Location(str(SourceURI.parse(text)), None, external=True)
 
 
 def _real(path: str) -> tuple[str, int | None]:
