@@ -114,8 +114,8 @@ class DataBlendsArtifact(_SplitArtifact):
         return _with(self.path, "blend.json", super().get_wandb_files())
 
 
-class PretrainBlendsArtifact(_SplitArtifact):
-    """Pretraining data as bin/idx files; ``path`` is their folder.
+class PretrainDataArtifact(_TokenizedArtifact):
+    """Pretraining data of one source as bin/idx files; ``path`` is their folder.
 
     Attributes:
         num_shards: how many shards, 1 or more.
@@ -124,23 +124,15 @@ class PretrainBlendsArtifact(_SplitArtifact):
 
     num_shards: Annotated[int, Field(ge=1)] | None = None
     blend_path: str | None = None
+
+
+class PretrainBlendsArtifact(PretrainDataArtifact, _SplitArtifact):
+    """Pretraining data of several sources, counted by split; ``path`` is their folder."""
 
     def get_wandb_files(self) -> list[tuple[str, str]]:
         """Return the blend and the description."""
         blend = Path(self.blend_path) if self.blend_path else self.path / "blend.json"
         return _with(blend, "blend.json", super().get_wandb_files())
-
-
-class PretrainDataArtifact(_TokenizedArtifact):
-    """Pretraining data of one source; ``path`` is its folder.
-
-    Attributes:
-        num_shards: how many shards, 1 or more.
-        blend_path: its ``blend.json``.
-    """
-
-    num_shards: Annotated[int, Field(ge=1)] | None = None
-    blend_path: str | None = None
 
 
 class SFTDataArtifact(_TokenizedArtifact):
