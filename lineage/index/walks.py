@@ -175,9 +175,11 @@ class Walks:
         ).fetchall()
 
     def producer(self, version: int) -> int | None:
-        """Return the step that a version was published in."""
+        """Return the step of a run that a version was published in; None when no run is known."""
         row = self.db.execute(
-            "SELECT src FROM edge WHERE dst=? AND src&3=2 ORDER BY src LIMIT 1", (version,)
+            "SELECT s.id FROM edge e JOIN step s ON s.id=e.src WHERE e.dst=? AND s.run NOT NULL"
+            " ORDER BY s.id LIMIT 1",
+            (version,),
         ).fetchone()
         return row[0] if row else None
 
