@@ -369,7 +369,10 @@ finish_wandb()
     assert server.exits == [3]
     asked = [name for name, _ in server.asked]
     before = asked[: asked.index("UpsertBucket")]
-    assert set(before) <= {"Viewer"}  # nothing asks for the project: W&B makes it
+    assert set(before) <= {
+        "Viewer",
+        "ServerFeaturesQuery",
+    }  # nothing asks for the project: W&B makes it
 
 
 def test_server_sees_the_environment_of_a_job(server: Server, tmp_path: Path) -> None:
