@@ -23,6 +23,13 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .artifacts.data import SFTDataArtifact as SFTDataArtifact
     from .artifacts.data import SplitJsonlDataArtifact as SplitJsonlDataArtifact
     from .artifacts.model import ModelArtifact as ModelArtifact
+    from .config import RunConfig as RunConfig
+    from .config import Settings as Settings
+    from .config import SettingsError as SettingsError
+    from .config import list_run_profiles as list_run_profiles
+    from .config import load_run_profile as load_run_profile
+    from .config import load_settings as load_settings
+    from .config import wandb_state as wandb_state
     from .credentials import Credential as Credential
     from .credentials import explain_hf as explain_hf
     from .credentials import explain_wandb as explain_wandb
@@ -64,6 +71,10 @@ _HOMES = {
         "SFTDataArtifact SplitJsonlDataArtifact"
     ),
     "nemotron.kit.artifacts.model": "ModelArtifact",
+    "nemotron.kit.config": (
+        "RunConfig Settings SettingsError list_run_profiles load_run_profile load_settings "
+        "wandb_state"
+    ),
     "nemotron.kit.credentials": (
         "Credential explain_hf explain_wandb find_hf_token find_wandb_key missing_wandb_login "
         "wandb_base_url"

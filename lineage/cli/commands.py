@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import LineageError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Check", "Command", "Commands", "build_parser", "run"]
 
 GROUP = "nemotron.lineage.cli"  # entry points: functions that take a Commands
+# Our own one. A checkout has no metadata, or that of another version which is installed.
+KIT = EntryPoint("kit", "nemotron.kit.cli:register", GROUP)
 
 Words = argparse.Namespace
 
@@ -86,7 +88,7 @@ def all_commands() -> Commands:
     commands = Commands()
     for module in (show, write, foreign, care):
         module.register(commands)
-    for entry in entry_points(group=GROUP):
+    for entry in {each.value: each for each in (KIT, *entry_points(group=GROUP))}.values():
         entry.load()(commands)
     return commands
 

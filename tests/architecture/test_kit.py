@@ -18,6 +18,14 @@ from .test_layers import loaded_by
 ROOT = Path(__file__).parents[2]
 # From the bottom up, as in test_layers.py.
 LAYERS = [
+    ["config.schema", "config.masking"],
+    ["config.remarks"],
+    ["config.checking", "config.variables"],
+    ["config.runconfig", "config.sections"],
+    ["config.reading", "config.layers"],
+    ["config.profiles"],
+    ["config"],
+    ["cli"],
     ["trackers", "session", "credentials", "wandb"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
