@@ -15,12 +15,18 @@ sys.path.insert(0, str(ROOT / "tools" / "ns"))
 
 import nemotron.kit as kit  # noqa: E402 - from this folder
 import nemotron.lineage as lineage  # noqa: E402 - from this folder
+from nemotron.kit.config.runconfig import KEYS  # noqa: E402
+from nemotron.kit.config.schema import EXECUTORS, KINDS, SECTIONS  # noqa: E402
+from nemotron.kit.config.variables import SECRET_FORMS  # noqa: E402
 from nemotron.lineage import errors, events  # noqa: E402
 from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
 from nemotron.lineage.cli.exits import STATUSES  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
+
+    from nemotron.kit.config.schema import Key
 
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- written by docs/generate.py from the code -->\n"
@@ -91,6 +97,67 @@ def kit_names() -> str:
     return "\n".join([*head, *_names(kit, kit.__all__)]).rstrip() + "\n"
 
 
+def env_toml() -> str:
+    """Return the page of env.toml."""
+    parts = [
+        "# env.toml\n", NOTE,
+        "Where work runs and where lineage goes; never what a run does. How to use it is told in",
+        "[describe where runs go](../how-to/describe-where-runs-go.md). A mistake is answered by a",
+        "`SettingsError`: file, table and key, the fact, and what to do.\n",
+        "It is searched in the working folder and above it, up to and including the first folder",
+        "that holds a pyproject.toml. `NEMOTRON_ENV_FILE` names another one, and a path that is",
+        "given in a call or by `--file` wins over both.\n",
+    ]  # fmt: skip
+    for name, keys in SECTIONS.items():
+        parts += [f"## [{name}]\n", *_key_table(keys.items()), ""]
+    parts += [
+        "Of `[artifacts]` two spellings are in use: `backend` or `backends` with `root`, and",
+        "`wandb` with `manifest`. Both are read, but not mixed. Unknown keys are ignored, with a",
+        "warning, in all sections but this one.\n",
+        "## Profiles\n",
+        "Every other table is a profile. `extends` names a profile or a list of them: they are",
+        "laid over each other from left to right, nested tables key by key, everything else",
+        "replaced, and the profile itself comes last. Then come the overrides of the command",
+        "line, and what nobody said has the default. A text with `${` is kept as it stands, for",
+        "OmegaConf.\n",
+        "A key marked * cannot be left out.\n",
+        "### All executors\n",
+        *_key_table((name, key) for name, key in KEYS.items() if not key.executors), "",
+    ]  # fmt: skip
+    for executor in EXECUTORS:
+        owned = [(name, key) for name, key in KEYS.items() if executor in key.executors]
+        owned.sort(key=lambda pair: executor not in pair[1].needs)
+        common = [name for name, key in KEYS.items() if executor in key.needs and not key.executors]
+        if owned or common:
+            parts.append(f"### {executor}\n")
+        if common:
+            parts.append(f"Needs {', '.join(f'`{name}`' for name in common)}.\n")
+        if owned:
+            parts += [*_key_table(owned, executor), ""]
+    parts += [
+        "## How secrets reach a job\n",
+        '`secrets` is one of these words, or a table of variables: `WANDB_API_KEY = "netrc"`.\n',
+        "| form | means |", "|---|---|",
+        *(f"| `{form}` | {text} |" for form, text in SECRET_FORMS.items()), "",
+        "The last two stand in the table alone, and `file` outside of it alone. A secret that",
+        "stands in the file itself is remarked; where group or others can read the file, the",
+        "profile is refused until `chmod 600`.",
+    ]  # fmt: skip
+    return "\n".join(parts) + "\n"
+
+
+def _key_table(keys: Iterable[tuple[str, Key]], executor: str = "") -> list[str]:
+    rows = ["| key | type | meaning |", "|---|---|---|"]
+    for name, key in keys:
+        first = f"`{name}`*" if executor in key.needs else f"`{name}`"
+        names = ", ".join([first, *(f"`{other}`" for other in key.other_names)])
+        kinds = " or ".join(KINDS[kind].words for kind in key.kinds_for(executor))
+        kind = ", ".join(f"`{word}`" for word in key.choices) or kinds
+        default = "" if key.default is None else f" (default `{str(key.default).lower()}`)"
+        rows.append(f"| {names} | {kind} | {key.help}{default} |")
+    return rows
+
+
 def _names(package: ModuleType, names: list[str]) -> list[str]:
     parts = []
     for name in names:
@@ -135,6 +202,7 @@ def _prose(value: object) -> str:
 PAGES = {
     "cli.md": commands,
     "errors.md": exceptions,
+    "env-toml.md": env_toml,
     "events.md": event_kinds,
     "python.md": lineage_names,
     "kit.md": kit_names,

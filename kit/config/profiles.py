@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .remarks import Remark
     from .schema import Table
 
-    Accepts = Callable[[str], Collection[str]]
-
 __all__ = ["Profile", "list_run_profiles", "load_run_profile", "resolve"]
 
 _log = logging.getLogger(__name__)
@@ -64,7 +62,7 @@ def load_run_profile(
     path: str | os.PathLike[str] | None = None,
     *,
     overrides: Sequence[str] = (),
-    accepts: Accepts | None = None,
+    accepts: Callable[[str], Collection[str]] | None = None,
 ) -> RunConfig:
     """Read a profile of env.toml. What is off and does no harm is logged.
 
@@ -102,7 +100,7 @@ def resolve(
     name: str,
     overrides: Sequence[str] = (),
     *,
-    accepts: Accepts | None = None,
+    accepts: Callable[[str], Collection[str]] | None = None,
 ) -> Profile:
     """Make a profile as ``load_run_profile`` does, and log nothing."""
     if settings is None:
@@ -155,7 +153,9 @@ def _look_for_secrets(layers: Layers, *, is_open: bool) -> tuple[Remark, ...]:
     return tuple(remarks)
 
 
-def _take_options(layers: Layers, executor: str, accepts: Accepts | None) -> Table:
+def _take_options(
+    layers: Layers, executor: str, accepts: Callable[[str], Collection[str]] | None
+) -> Table:
     """Take out what only the installed class knows; refuse what neither of us knows."""
     values = layers.values
     strange = [key for key in values if key not in KEYS or not KEYS[key].serves(executor)]

@@ -29,7 +29,7 @@ __all__ = ["KEYS", "RunConfig"]
 
 
 def _key(help: str, *executors: str, default: Any = None, **facts: Any) -> Any:
-    return field(default=default, metadata={"key": Key(help, executors, **facts)})
+    return field(default=default, metadata={"key": Key(help, executors, default=default, **facts)})
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +114,12 @@ class RunConfig:
     open_mode: str | None = _key("how log files are opened", SLURM)
     segment: int | None = _key("size of a segment of nodes", SLURM)
     heterogeneous: bool | None = _key("a heterogeneous job", SLURM)
-    tunnel: str = _key("how Slurm is reached", SLURM, default="local", choices=("local", "ssh"))
+    tunnel: str = _key(
+        "how Slurm is reached; ssh needs `host`, `user`, `remote_job_dir`",
+        SLURM,
+        default="local",
+        choices=("local", "ssh"),
+    )
     host: str | None = _key("login node, for ssh", SLURM)
     user: str | None = _key("user there", SLURM)
     identity: str | None = _key("path of the private key", SLURM)

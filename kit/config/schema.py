@@ -59,6 +59,7 @@ class Key:
         choices: the words that it may be; empty means any.
         kinds: its types, where they depend on the executor; ``""`` stands for the others.
         kind: its type otherwise, as in ``KINDS``, with ``|`` between several.
+        default: what it is where nobody says it.
     """
 
     help: str
@@ -68,6 +69,7 @@ class Key:
     choices: tuple[str, ...] = ()
     kinds: tuple[tuple[str, str], ...] = ()
     kind: str = "str"
+    default: str | bool | None = None
 
     def serves(self, executor: str) -> bool:
         """Tell whether it is a key of this executor."""

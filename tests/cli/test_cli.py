@@ -375,6 +375,8 @@ def test_other_packages_add_commands(
     from nemotron.lineage.cli import commands
 
     class Entry:
+        value = "extra:register"
+
         def load(self) -> Callable[[commands.Commands], None]:
             command = commands.Command("extra", "do more", lambda _: None, lambda _: 42)
             return lambda all_: all_.add(command)

@@ -154,6 +154,7 @@ def test_installed_command_helps_and_finds_itself_healthy(
 ) -> None:
     assert "    resolve " in installed.run("lineage", "--help", where=tmp_path)
     installed.run("lineage", "doctor", where=tmp_path)
+    assert "usage: lineage env" in installed.run("lineage", "env", "--help", where=tmp_path)
 
 
 def test_installed_demo_trains_and_shows_where_the_model_came_from(
