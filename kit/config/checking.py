@@ -23,12 +23,18 @@ _TYPES = {
 
 
 def check_value(key: Key, value: Any, place: Place, executor: str = "") -> None:
-    """Check type and choice of a value. A text with ``${`` is left to OmegaConf.
+    """Check type and choice of a value; in a profile, a text with ``${`` is left to OmegaConf.
+
+    Args:
+        key: what the value is for.
+        value: the value.
+        place: where it stands.
+        executor: the executor of the profile; empty where the key is none of a profile.
 
     Raises:
         SettingsError: the value has another type, or is none of the choices.
     """
-    if isinstance(value, str) and "${" in value:
+    if executor and isinstance(value, str) and "${" in value:
         return
     kinds = [KINDS[kind] for kind in key.kinds_for(executor)]
     if not any(kind.holds(value) for kind in kinds):

@@ -118,7 +118,9 @@ class _Mask:
         variable, is_given, value = str(item).partition("=")
         if not is_given:
             return self.value(item, name, path)
-        return f"{variable}={self.variable(variable, value, (*path, variable))}"
+        return (
+            f"{self._redactor.text(variable)}={self.variable(variable, value, (*path, variable))}"
+        )
 
     def _note(self, value: Any, masked: Any, path: Path) -> Any:
         if masked != value:

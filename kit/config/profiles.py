@@ -118,10 +118,6 @@ def resolve(
     for text in overrides:
         layers.lay(override(text), OVERRIDE)
     executor = values.setdefault("executor", "local")
-    if isinstance(executor, str) and "${" in executor:
-        raise layers.place("executor").error(
-            "must be written out", "choose the executor here, and interpolate other keys"
-        )
     check_value(KEYS["executor"], executor, layers.place("executor"))
     options = _take_options(layers, executor, accepts)
     for key, value in values.items():

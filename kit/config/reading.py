@@ -16,7 +16,15 @@ from .remarks import Place, Remark
 from .schema import SECTIONS, Table
 from .sections import Artifacts, read_artifacts, read_lenient, read_wandb
 
-__all__ = ["Settings", "WandbState", "load_settings", "read", "wandb_state"]
+__all__ = [
+    "MAY_BE_SECRET",
+    "Settings",
+    "WandbState",
+    "load_settings",
+    "open_file",
+    "read",
+    "wandb_state",
+]
 
 WandbState = Literal["file missing", "section missing", "project missing", "enabled"]
 

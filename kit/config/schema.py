@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EXECUTORS", "KINDS", "SECTIONS", "Key", "Kind", "Table"]
+__all__ = [
+    "DGXCLOUD",
+    "DOCKER",
+    "EXECUTORS",
+    "KINDS",
+    "KUBEFLOW",
+    "KUBERAY",
+    "LEPTON",
+    "LOCAL",
+    "SECTIONS",
+    "SKYPILOT",
+    "SLURM",
+    "Key",
+    "Kind",
+    "Table",
+]
 
 Table = dict[str, Any]
 

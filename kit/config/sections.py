@@ -107,14 +107,14 @@ def read_artifacts(table: Table, place: Place) -> Artifacts:
         if name != "root":
             raise here.error("is no key of this section", "the only one is root")
         check_value(Key("path or address"), value, here)
-    backends = [table["backend"]] if "backend" in table else table.get("backends", [])
+    root = manifest.get("root", table.get("root"))
+    backends = [table["backend"]] if "backend" in table else table.get("backends")
+    if backends is None:
+        backends = ["file"] if root is not None else []
     for each in backends:
         check_value(Key("backend", choices=_BACKENDS), each, place.below("backends"))
     if table.get("wandb"):
         backends = [*backends, "wandb"]
-    root = manifest.get("root", table.get("root"))
-    if root is not None and "file" not in backends:
-        backends = ["file", *backends] if "backend" not in table else backends
     _refuse_url(table, place)
     return Artifacts(table.get("store"), tuple(dict.fromkeys(backends)), root)
 

@@ -336,6 +336,13 @@ def test_wandb_section_is_brought_to_one_form(write: Write) -> None:
     }  # fmt: skip
 
 
+def test_sections_are_never_interpolated(write: Write) -> None:
+    for text in ('wandb = { tags = "${x}" }', 'artifacts = { manifest = "${x}" }'):
+        write(text)
+        with pytest.raises(SettingsError, match=r"must be a (list of texts|table), not a text"):
+            load_settings()
+
+
 def test_wandb_state_tells_what_is_missing(write: Write) -> None:
     assert wandb_state(load_settings()) == "file missing"
     write("[p]")
@@ -505,8 +512,8 @@ MISTAKES = {
     "executor that is interpolated": (
         '[q]\nexecutor = "${oc.env:X}"',
         (
-            "FILE [q] executor: must be written out; "
-            "choose the executor here, and interpolate other keys"
+            "FILE [q] executor: '${oc.env:X}' is none of local, docker, slurm, skypilot, "
+            "dgxcloud, lepton, kubeflow, kuberay; choose one of them"
         ),
     ),
     "extends unknown": (
@@ -894,7 +901,8 @@ def test_container_of_a_commit_is_no_secret(write: Write) -> None:
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
 _WORDS = st.sampled_from(
     ["extends", "nodes", "env_vars", "secrets", "mounts", "executor", "tunnel", "project", "root",
-     "backend", "manifest", "tags", "A", "client_secret", "ntasks_per_node", "ssh", "p", "env"]
+     "backend", "manifest", "tags", "A", "client_secret", "ntasks_per_node", "ssh", "p", "env",
+     "${x}"]
 )  # fmt: skip
 _NAMES = st.sampled_from(["p", "q", "wandb", "artifacts", "cache", "cli"]) | _TEXTS
 _SCALARS = (
