@@ -185,7 +185,9 @@ def _methods(kind: type) -> list[str]:
         for owner in reversed(kind.__mro__)
         if owner.__module__.startswith("nemotron.")
         for name, value in vars(owner).items()
-        if not name.startswith("_") and callable(value) and inspect.isroutine(value)
+        if not name.startswith(("_", "model_"))  # pydantic's own
+        and callable(value)
+        and inspect.isroutine(value)
     ]
 
 
