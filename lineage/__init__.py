@@ -57,6 +57,8 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .model import VersionId as VersionId
     from .pins import Pinned as Pinned
     from .pins import pin_job as pin_job
+    from .recording import Recorder as Recorder
+    from .recording import Recording as Recording
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
     from .registry import Lineage as Lineage
@@ -87,6 +89,7 @@ _HOMES = {
         "VersionId"
     ),
     "pins": "Pinned pin_job",
+    "recording": "Recorder Recording",
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",

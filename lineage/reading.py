@@ -122,8 +122,8 @@ class Reader:
             if not source.uri.startswith("file://"):
                 return Source(source)
             with self.reading(), self.journal.peek() as ledger:
-                occupants = ledger.at(self.locate(source.file))
-            return self.resolve(occupants[-1].version.uri) if occupants else Source(source)
+                version = ledger.within(self.locate(source.file))
+            return Source(source) if version is None else self.resolve(version.uri)
         return self.resolve(reference)
 
     def lineage(

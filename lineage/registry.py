@@ -117,6 +117,7 @@ class Lineage(Reader):
         config: Mapping[str, Any] | None = None,
         parent: str | None = None,
         intake: str | os.PathLike[str] | None = None,
+        id: str | None = None,
     ) -> Run:
         """Open a run, or join it when another rank of the same launch opened it.
 
@@ -129,16 +130,21 @@ class Lineage(Reader):
             parent: id of the run that launched this one.
             intake: folder beside which ``record`` writes (in ``<folder>/.lineage``), such as the
                 one of the checkpoints; None means the store's own.
+            id: of a run to join; None works it out from what the launcher says.
         """
         if not name or not isinstance(name, str):
             raise PublishRefused(f"a run has a name such as 'sft', not {name!r}")
-        occasion = self._occasions.get(name, 0)
-        self._occasions[name] = occasion + 1
+        launch = Launch.read(self._environ)
         parent = parent or self._environ.get("LINEAGE_PARENT_RUN")
         return Run(
-            self, name, launch=Launch.read(self._environ), occasion=occasion, job_type=job_type,
+            self, name, id=id or self._next_id(launch, name), launch=launch, job_type=job_type,
             config=config, parent=parent, intake=intake,
         )  # fmt: skip
+
+    def _next_id(self, launch: Launch, name: str) -> str:
+        occasion = self._occasions.get(name, 0)
+        self._occasions[name] = occasion + 1
+        return launch.run_id(name, occasion)
 
     # ----------------------------------------------------------------- writing
 

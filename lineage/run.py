@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import grammar
 from .clock import read_time
 from .digests import digest as digest_of
-from .digests import fingerprint
-from .errors import LineageError, PathNotFoundError, PublishRefused
-from .events import Deleted, Described, Published, RunEnded, RunStarted, Used
-from .launch import Launch, Process, code_version, python, user
-from .metadata import plain, plain_lenient
+from .errors import LineageError, PublishRefused
+from .events import Event, Published, RunEnded, Used
+from .metadata import plain
 from .model import Input, Location, Role, RunStatus, Source, State, Version, VersionId
+from .recording import OWN_FOLDER, Recording
 from .source import SourceURI
+from .starting import describe_start
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .intake import Writer
+    from .launch import Launch
+    from .redact import Redactor
     from .registry import Lineage
 
 __all__ = ["Run", "UseReference"]
@@ -34,10 +33,9 @@ _log = logging.getLogger(__name__)
 
 UseReference = str | os.PathLike[str] | ArtifactURI | SourceURI | Version | Source
 _ERROR_LENGTH = 2000  # characters of an exception's text
-_ARGUMENT_LENGTH = 1000  # characters of one word of the command line
 
 
-class Run:
+class Run(Recording):
     """A run of a store; make it with ``Lineage.run``, best in a ``with`` block.
 
     Leaving the block ends it: ok, failed (with the exception, secrets removed) or aborted. When
@@ -55,37 +53,23 @@ class Run:
         store: Lineage,
         name: str,
         *,
+        id: str,
         launch: Launch,
-        occasion: int = 0,
         job_type: str | None = None,
         config: Mapping[str, Any] | None = None,
         parent: str | None = None,
         intake: str | os.PathLike[str] | None = None,
     ) -> None:
         self._store = store
-        self.id = launch.run_id(name, occasion)
-        self.name, self.job, self.job_type = name, launch.job, job_type
-        self._intake = None if intake is None else os.path.join(os.path.abspath(intake), ".lineage")
+        self.id, self.name, self.job, self.job_type = id, name, launch.job, job_type
+        self._intake = None if intake is None else os.path.join(os.path.abspath(intake), OWN_FOLDER)
         self._writer: Writer | None = None
         self.is_open = True
-        process = Process.current()
-        redactor = store.redactor
-        settings, _ = plain_lenient(config, other=repr)
-        detail = {
-            "folder": os.getcwd(),
-            "git": code_version(),
-            "launcher": dict(launch.ids),
-            "process": {"pid": process.pid, "boot": process.boot, "started": process.started},
-            "python": python(),
-        }
-        argv = [word[:_ARGUMENT_LENGTH] for word in redactor.argv(sys.orig_argv)]
-        store.commit(
-            RunStarted(
-                run=self.id, name=name, job=self.job, job_type=job_type, parent=parent,
-                config=redactor.value(settings), host=process.host, user=user(), argv=tuple(argv),
-                detail=detail, intake=self._intake,
-            )
+        started = describe_start(
+            id, name, launch, store.redactor, job_type=job_type, config=config, parent=parent,
+            intake=self._intake,
         )  # fmt: skip
+        store.commit(started)
 
     # ------------------------------------------------------------------- using
 
@@ -193,7 +177,10 @@ class Run:
         """
         self._check_open()
         values = self._store.redactor.value(plain(metadata))
-        draft = self._draft(name, path, type, values, inputs, aliases, external=external)
+        draft = self._draft(
+            name, path, type, values, aliases, external=external,
+            inputs=None if inputs is None else tuple(self._inputs(inputs)),
+        )  # fmt: skip
         if digest == "now":
             draft = replace(draft, digest=self._digest(draft.location))
         elif digest != "later":
@@ -214,36 +201,6 @@ class Run:
                 )  # fmt: skip
         return self._store.resolve(outcome.version.uri)
 
-    def _draft(
-        self,
-        name: str,
-        path: str | os.PathLike[str],
-        kind: str,
-        metadata: Mapping[str, Any],
-        inputs: Iterable[UseReference | Input] | None,
-        aliases: Iterable[str],
-        *,
-        external: bool,
-    ) -> Published:
-        identity = _identity(name)
-        aliases = tuple(aliases)
-        for alias in aliases:
-            fault = grammar.alias_fault(alias)
-            if fault is not None:
-                raise PublishRefused(f"{alias!r} cannot be an alias of art://{identity}: {fault}")
-        if not kind or not isinstance(kind, str):
-            raise PublishRefused(f"the type of art://{identity} is a word such as 'model'")
-        location = self._store.locate(path, external=external)
-        try:
-            found = None if location.external else fingerprint(location.path)
-        except FileNotFoundError:
-            raise PathNotFoundError(location.path) from None
-        return Published(
-            name=identity, type=kind, run=self.id, location=location, metadata=metadata,
-            fingerprint=found, aliases=aliases,
-            inputs=None if inputs is None else tuple(self._inputs(inputs)),
-        )  # fmt: skip
-
     def _inputs(self, inputs: Iterable[UseReference | Input]) -> Iterable[Input]:
         if isinstance(inputs, (str, os.PathLike)):
             raise PublishRefused(f"inputs is a list of references, not the text {inputs!r}")
@@ -255,64 +212,19 @@ class Run:
             raise PublishRefused(f"{location.path} is external: its digest cannot be taken here")
         return digest_of(location.path).text
 
-    # --------------------------------------------------------------- the hooks
+    # --------------------------------------------------------------- recording
 
-    def record(  # the facts of one version
-        self,
-        name: str,
-        *,
-        path: str | os.PathLike[str],
-        type: str,
-        metadata: Mapping[str, Any] | None = None,
-        inputs: Iterable[Input] | None = None,
-        aliases: Iterable[str] = (),
-        external: bool = False,
-    ) -> str:
-        """Record a version from inside a training loop: one durable append, and an id at once.
+    @property
+    def redactor(self) -> Redactor:
+        """What takes secrets out of records."""
+        return self._store.redactor
 
-        The number follows when the record is combined, by ``Lineage.combine``, ``lineage where``
-        or simply the next reader. It takes no lock and opens no database. NaN and infinity become
-        null and their keys are listed: a diverged run must still be recorded.
+    def locate(self, path: str | os.PathLike[str], *, external: bool = False) -> Location:
+        """Describe where a path lies and which hosts see it."""
+        return self._store.locate(path, external=external)
 
-        Returns:
-            The id of the record.
-
-        Raises:
-            PathNotFoundError, MetadataError, PublishRefused: as for ``publish``.
-            StoreFull, StoreReadOnly: it could not be written.
-        """
+    def _append(self, event: Event) -> str:
         self._check_open()
-        values, non_finite = plain_lenient(metadata)
-        values = self._store.redactor.value(values)
-        draft = self._draft(name, path, type, values, inputs, aliases, external=external)
-        return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
-
-    def record_use(self, path: str | os.PathLike[str], role: str = Role.DATA) -> str:
-        """Record a use from inside a training loop, by the path alone: one durable append.
-
-        The version that lies there is found when the record is combined.
-        """
-        self._check_open()
-        target = self._store.locate(path)
-        return self._append(Used(run=self.id, input=Input(target=target, role=role)))
-
-    def record_deleted(self, path: str | os.PathLike[str], reason: str | None = None) -> str:
-        """Record that what lay at a path was seen deleted: one durable append."""
-        self._check_open()
-        where = self._store.locate(path)
-        return self._append(Deleted(version=where, run=self.id, reason=reason, seen=True))
-
-    def record_described(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> str:
-        """Record more metadata of what lies at a path: one durable append."""
-        self._check_open()
-        values, non_finite = plain_lenient(metadata)
-        event = Described(
-            version=self._store.locate(path), run=self.id, non_finite=non_finite,
-            metadata=self._store.redactor.value(values),
-        )  # fmt: skip
-        return self._append(event)
-
-    def _append(self, event: Published | Used | Deleted | Described) -> str:
         if self._writer is None:
             self._writer = self._store.intake_writer(self._intake, run=self.id)
         return self._writer.append(event)
@@ -376,17 +288,3 @@ def _text(reference: UseReference) -> str:
     if isinstance(reference, (str, os.PathLike)):
         return os.fspath(reference)
     return str(reference.uri if isinstance(reference, (Version, Source)) else reference)
-
-
-@lru_cache
-def _identity(name: str) -> str:
-    """Return the identity that a name to publish under means: no selector, digest or path."""
-    uri = ArtifactURI.parse(name)
-    if uri.identity != name.removeprefix(grammar.SCHEME) and (
-        uri.version is not None or uri.alias or uri.digest or uri.path or name.endswith(":latest")
-    ):
-        raise PublishRefused(
-            f"{name!r} names more than an artifact; publish as {uri.identity!r}, "
-            "its number is given by the store and aliases by aliases=[...]"
-        )
-    return uri.identity

@@ -227,9 +227,10 @@ class _Taker:
     def _run_started(self, event: RunStarted, entry: Entry) -> int:
         run = self._run_id(event.run)
         detail = {**event.detail, "argv": list(event.argv), "parent": event.parent}
+        # what other ranks say later adds folders with records, and changes nothing here
         self._db.execute(
             "UPDATE run SET name=?, job=?, job_type=?, started=?, host=?, user=?, config=?,"
-            " detail=? WHERE id=?",
+            " detail=? WHERE id=? AND name=uid",
             (
                 event.name, event.job, event.job_type, entry.occurred, event.host, event.user,
                 canonical_json(dict(event.config)), canonical_json(detail), run,

@@ -90,8 +90,7 @@ def decide(ledger: Ledger, entry: Entry, *, direct: bool, expect: int | None = A
             closed = replace(entry.event, input=used)
             outcome = Outcome((replace(entry, event=closed),))
         case RunStarted():
-            known = ledger.run(entry.event.run) is not None
-            outcome = Outcome(() if known else (entry,))
+            outcome = Outcome(() if _is_known(ledger, entry.event) else (entry,))
         case RunEnded():
             outcome = _end(ledger, entry, entry.event)
         case JobPinned():
@@ -302,6 +301,13 @@ def _must_live(ledger: Ledger, version: VersionId) -> None:
         raise PublishRefused(f"{version} is {state}; point the alias to a live version")
 
 
+def _is_known(ledger: Ledger, event: RunStarted) -> bool:
+    """Tell whether a start says nothing new: other ranks may tell of folders with records."""
+    if ledger.run(event.run) is None:
+        return False
+    return event.intake is None or ledger.is_declared(event.run, event.intake)
+
+
 def _end(ledger: Ledger, entry: Entry, event: RunEnded) -> Outcome:
     """Keep the worst end: rank 0 may end well while rank 3 failed."""
     status = ledger.run(event.run)
@@ -363,10 +369,10 @@ def _about_place(ledger: Ledger, entry: Entry, event: AboutVersion, location: Lo
 
 
 def _find(ledger: Ledger, place: Location) -> VersionId | SourceURI:
-    """Turn a place into the version that lies there, or into a source when none is known."""
-    occupants = ledger.at(place)
-    if occupants:
-        return occupants[-1].version
+    """Turn a place into the version whose bytes lie there, or into a source when none is known."""
+    version = ledger.within(place)
+    if version is not None:
+        return version
     return SourceURI.parse(place.path) if place.is_address else SourceURI.local(place.path)
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..clock import read_time
 from ..commits import Entry, Mark
 from ..events import (
     AliasMoved,
@@ -71,6 +74,8 @@ LEDGER_TABLES = (
     "writer", "artifact", "version", "orphan", "alias", "once", "run", "job", "state",
 )  # fmt: skip
 
+_AFTER_THE_END = timedelta(hours=1)  # far above what clocks differ and caches of NFS last
+
 
 class ArtifactState(NamedTuple):
     """What decides about an artifact: its type, next number and newest version so far."""
@@ -98,7 +103,7 @@ class Conditions(NamedTuple):
     Attributes:
         successor: the journal that goes on where this one ended.
         unknown: a critical kind of event that this release does not know.
-        intakes: folders with records of runs that have not ended.
+        intakes: folders with records of runs that have not ended, or ended just now.
     """
 
     successor: str | None
@@ -170,6 +175,17 @@ class Ledger:
         )
         return [Occupant(VersionId(row[0], row[1]), *row[2:]) for row in rows]
 
+    def within(self, location: Location) -> VersionId | None:
+        """Return the newest live version that lies at a place, or at the nearest folder above."""
+        path = location.path
+        while path:
+            occupants = self.at(replace(location, path=path))
+            if occupants:
+                return occupants[-1].version
+            above = path.rpartition("/")[0]
+            path = "" if above.endswith((":/", ":")) else above
+        return None
+
     def orphans(self, location: Location, since: str) -> list[tuple[str, dict[str, Any]]]:
         """Return (kind, payload) of what was seen at a place before anyone knew a version there."""
         rows = self._db.execute(
@@ -202,6 +218,12 @@ class Ledger:
         """Return ``running`` or how the run ended, or None when it is unknown."""
         row = self._one("SELECT status FROM ledger_run WHERE id=?", run)
         return row[0] if row else None
+
+    def is_declared(self, run: str, intake: str) -> bool:
+        """Tell whether readers look into a folder for the records of a run."""
+        mark = f"intake of {run}"
+        rows = self._db.execute("SELECT key FROM ledger_state WHERE value=?", (intake,))
+        return any(key.startswith(mark) for (key,) in rows)
 
     def pins(self, job: str) -> dict[str, str] | None:
         """Return the pins of a job, or None when it has none yet."""
@@ -273,16 +295,17 @@ class Ledger:
                 )  # fmt: skip
             case RunStarted() as event:
                 self._run("INSERT OR IGNORE INTO ledger_run VALUES(?,'running')", event.run)
-                if event.intake is not None:
-                    key = f"intake of {event.run}"
-                    self._run("INSERT OR IGNORE INTO ledger_state VALUES(?,?)", key, event.intake)
+                if event.intake is not None and not self.is_declared(event.run, event.intake):
+                    self._declare(event.run, event.intake)
+                self._forget_intakes(entry.occurred)
             case RunEnded() as event:
                 self._run(
                     "INSERT INTO ledger_run VALUES(?,?)"
                     " ON CONFLICT(id) DO UPDATE SET status=excluded.status",
                     event.run, event.status,
                 )  # fmt: skip
-                self._run("DELETE FROM ledger_state WHERE key=?", f"intake of {event.run}")
+                self._end_intakes(event.run, entry.occurred)
+                self._forget_intakes(entry.occurred)
             case JobPinned() as event:
                 pins = canonical_json(dict(event.pins))
                 self._run("INSERT OR IGNORE INTO ledger_job VALUES(?,?)", event.job, pins)
@@ -294,6 +317,37 @@ class Ledger:
                 self._orphan(entry, event)
             case event:
                 self._about_version(event)
+
+    def _declare(self, run: str, intake: str) -> None:
+        """Have readers look into a folder; a run may record in several."""
+        key = f"intake of {run}"
+        if self._one("SELECT 1 FROM ledger_state WHERE key=?", key):
+            key += f" {intake}"
+        self._run("INSERT OR IGNORE INTO ledger_state VALUES(?,?)", key, intake)
+
+    def _end_intakes(self, run: str, moment: str) -> None:
+        """Go on looking into the folders of a run that ended for a while.
+
+        Other ranks may end later, and a network filesystem may show their last records late.
+        """
+        mark = f"intake of {run}"
+        for key, intake in self._intakes():
+            if key.startswith(mark):
+                self._run("DELETE FROM ledger_state WHERE key=?", key)
+                ended = f"intake until {moment} of {run} {intake}"
+                self._run("INSERT OR IGNORE INTO ledger_state VALUES(?,?)", ended, intake)
+
+    def _forget_intakes(self, moment: str) -> None:
+        """Forget folders of runs that ended long before."""
+        for key, _ in self._intakes():
+            ended = key.removeprefix("intake until ").partition(" ")[0] if "until" in key else None
+            if ended and read_time(moment) - read_time(ended) > _AFTER_THE_END:
+                self._run("DELETE FROM ledger_state WHERE key=?", key)
+
+    def _intakes(self) -> list[tuple[str, str]]:
+        return self._db.execute(
+            "SELECT key, value FROM ledger_state WHERE key LIKE 'intake %'"
+        ).fetchall()
 
     def _published(self, entry: Entry, event: Published) -> None:
         assert event.number is not None  # closed

@@ -1,0 +1,137 @@
+"""What checkpoint hooks record without a store is found by the next reader."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nemotron import lineage
+from nemotron.lineage import Recorder, SourceURI, State
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    path = folder / f"iter_{step:07d}"
+    path.mkdir(parents=True)
+    (path / "train_state.json").write_text(f'{{"step": {step}}}')
+    return path
+
+
+@pytest.fixture(params=["lineage.db", "lineage"], ids=["sqlite", "directory"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / request.param)
+
+
+def test_records_of_a_run_that_opened_no_store_are_found(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts" / "nano3"
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    recorder.record_use(SourceURI.parse("hf://org/raw@main"), "data", weight=0.5)
+    recorder.record("nano3", path=_checkpoint(save, 100), type="model", aliases=["step_100"])
+    recorder.close()
+    assert not os.path.exists(address + "/commits")  # no store was made
+    with lineage.open(address) as store:
+        version = store.resolve("nano3:step_100")
+        assert version.path == save / "iter_0000100"
+        assert [str(each.target) for each in store.inputs(version)] == ["hf://org/raw"]
+        (run,) = store.runs()
+        assert (run.id, run.name) == ("r1", "train")
+
+
+def test_ranks_on_other_hosts_join_the_run_that_rank_0_opened(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    with lineage.open(address) as store:
+        run = store.run("train", id="r1", config={"lr": 1})
+        last = Recorder("train", run="r1", beside=save, store=address)
+        first = Recorder("train", run="r1", beside=save, store=address)
+        path = _checkpoint(save, 100)
+        last.record("model", path=path, type="model")
+        (path / "train_state.json").unlink()
+        path.rmdir()
+        first.record_deleted(path, "most_recent_k")
+        run.end()
+        version = store.version("model:v1")
+        assert version.state is State.DELETED
+        (info,) = store.runs()
+        assert (info.config, info.status) == ({"lr": 1}, "ok")
+
+
+def test_a_rank_that_ends_after_the_first_one_is_still_heard(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    with lineage.open(address) as store:
+        run = store.run("train", id="r1")
+        last = Recorder("train", run="r1", beside=save, store=address)
+        last.record("model", path=_checkpoint(save, 100), type="model")
+        assert len(store.log("model")) == 1
+        run.end()
+        last.record("model", path=_checkpoint(save, 200), type="model")
+        assert len(store.log("model")) == 2
+
+
+def test_a_run_may_record_in_several_folders(address: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        recorder = Recorder("train", run="r1", beside=tmp_path / name, store=address)
+        recorder.record("model", path=_checkpoint(tmp_path / name, 1), type="model")
+    with lineage.open(address) as store:
+        assert len(store.log("model")) == 2
+        assert len(store.runs()) == 1
+
+
+def test_a_use_of_a_path_inside_a_published_folder_is_a_use_of_that_version(
+    address: str, tmp_path: Path
+) -> None:
+    tokens, save = tmp_path / "tokens", tmp_path / "ckpts"
+    tokens.mkdir()
+    with lineage.open(address) as store:
+        store.run("prep").publish("tokens", path=tokens, type="dataset")
+        recorder = Recorder("train", run="r1", beside=save, store=address)
+        recorder.record_use(tokens / "part" / "shard_text_document", "data")
+        recorder.record_use(tmp_path / "tokens2" / "x", "data")
+        recorder.record("model", path=_checkpoint(save, 1), type="model")
+        found = {str(each.target) for each in store.inputs("model")}
+        assert found == {"art://tokens:v1", f"file://{tmp_path}/tokens2/x"}
+
+
+def test_a_folder_that_takes_no_records_is_told_of_in_the_stores_own(
+    address: str, tmp_path: Path
+) -> None:
+    save = tmp_path / "ckpts"
+    path = _checkpoint(save, 1)
+    (save / ".lineage").write_text("a file is in the way")
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    recorder.record("model", path=path, type="model")
+    with lineage.open(address) as store:
+        assert len(store.log("model")) == 1
+
+
+def test_what_nobody_takes_is_kept_until_somebody_does(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    path = _checkpoint(save, 1)
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    own = Path(address + ".d" if address.endswith(".db") else address)
+    obstacles = [save / ".lineage", own]
+    for each in obstacles:
+        each.write_text("in the way")
+    with pytest.raises(OSError):  # noqa: PT011 - which one is the file system's business
+        recorder.record("model", path=path, type="model")
+    assert recorder.waiting == 1
+    for each in obstacles:
+        each.unlink()
+    recorder.flush()
+    assert recorder.waiting == 0
+    with lineage.open(address) as store:
+        assert len(store.log("model")) == 1
+
+
+def test_a_forked_child_writes_files_of_its_own(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    recorder.record("model", path=_checkpoint(save, 1), type="model")
+    child = os.fork()
+    if not child:
+        recorder.record("model", path=_checkpoint(save, 2), type="model")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    recorder.record("model", path=_checkpoint(save, 3), type="model")
+    assert len(list((save / ".lineage").iterdir())) == 2
+    with lineage.open(address) as store:
+        assert len(store.log("model")) == 3
