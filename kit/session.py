@@ -10,11 +10,12 @@ import atexit
 import os
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import Lineage, LineageError, RunStatus, Version
+from nemotron.lineage import Launch, Lineage, LineageError, RunStatus, Version
 from nemotron.lineage import open as open_store
 
 if TYPE_CHECKING:
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 
     from nemotron.lineage import Run, Source
 
+    from .patches.hooks import Hooks
+
 __all__ = [
     "KitConfig",
     "current_run",
     "end_run",
     "get_config",
+    "hooks",
     "init",
+    "is_first_rank",
     "is_initialized",
+    "next_id",
+    "observe",
     "remember",
     "start_run",
     "store",
@@ -73,6 +80,8 @@ class _Slot:
     uses: list[_Use] = field(default_factory=list)  # while there is no run
     used: list[Version | Source] = field(default_factory=list)  # by the run
     process: int = 0  # that opened the run; a forked child shares it but does not end it
+    hooks: Hooks | None = None  # while frameworks are observed
+    occasions: Counter[str] = field(default_factory=Counter)  # how often a name was given an id
 
 
 _slot = _Slot()
@@ -152,6 +161,7 @@ def start_run(
     *,
     job_type: str | None = None,
     config: Mapping[str, Any] | None = None,
+    id: str | None = None,
 ) -> Run:
     """Open the run that this process works in, or return the one that is open.
 
@@ -161,16 +171,21 @@ def start_run(
         name: what kind of run it is, e.g. ``sft``; by default the name of the script.
         job_type: e.g. ``data-prep``, ``training``.
         config: its settings.
+        id: of a run to join; None works it out from what the launcher says.
     """
     with _lock:
         run = current_run()
         if run is None:
-            name = name or Path(sys.argv[0] or "python").stem or "python"
-            run = store().run(name, job_type=job_type, config=config)
+            run = store().run(name or script(), job_type=job_type, config=config, id=id)
             _slot.run, _slot.process = run, os.getpid()
             uses, _slot.uses = _slot.uses, []
             _slot.used = [run.use(each.reference, **each.facts) for each in uses]
         return run
+
+
+def script() -> str:
+    """Return what a run is called that nobody named: the script."""
+    return Path(sys.argv[0] or "python").stem or "python"
 
 
 def current_run() -> Run | None:
@@ -182,9 +197,39 @@ def current_run() -> Run | None:
 def end_run(status: str = RunStatus.OK) -> None:
     """End the open run, if there is one: ``ok``, ``failed`` or ``aborted``."""
     with _lock:
+        observing, _slot.hooks = _slot.hooks, None
+        if observing is not None:
+            observing.close()  # what it saw comes before the end
         run, _slot.run = current_run(), None
         if run is not None and _slot.process == os.getpid():
             run.end(status)
+
+
+def observe(hooks: Hooks | None) -> None:
+    """Have the hooks of frameworks record through this, or through nothing."""
+    with _lock:
+        _slot.hooks = hooks
+
+
+def hooks() -> Hooks | None:
+    """Return what hooks record through in this process, or None when they record nothing.
+
+    A forked child records nothing: it is a helper of the trainer, and its parent records.
+    """
+    found = _slot.hooks
+    return found if found is not None and found.is_mine else None
+
+
+def next_id(name: str) -> str:
+    """Return the id of the next run of a name: the same on all ranks of a launch."""
+    with _lock:
+        _slot.occasions[name] += 1
+        return Launch.read(os.environ).run_id(name, _slot.occasions[name] - 1)
+
+
+def is_first_rank() -> bool:
+    """Tell whether this is rank 0 of its job, or a process on its own."""
+    return Launch.read(os.environ).rank == 0
 
 
 def use(reference: str | os.PathLike[str], **facts: Any) -> Version | Source:

@@ -11,6 +11,7 @@ Names are loaded when they are first used: importing this package costs next to 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
+    from .claims import claim_name as claim_name
     from .cli.commands import Check as Check
     from .cli.commands import Command as Command
     from .cli.commands import Commands as Commands
@@ -73,6 +74,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .uri import ArtifactURI as ArtifactURI
 
 _HOMES = {
+    "claims": "claim_name",
     "cli.commands": "Check Command Commands",
     "digests": "Digest digest fingerprint",
     "errors": (

@@ -125,7 +125,7 @@ class DirectoryJournal(Journal):
         return journal
 
     def _create(self, path: str) -> bytes:
-        if set(self._files.names(self._root)) - {"commits", "intake", "cache", "pins"}:
+        if set(self._files.names(self._root)) - {"commits", "intake", "cache", "names", "pins"}:
             raise StoreUnsuitable(
                 f"{self._root} holds other files; name an empty or a new folder for the store"
             )

@@ -26,7 +26,7 @@ LAYERS = [
     ["journal.kinds"],
     ["index", "index.schema", "index.lookup", "index.project", "index.queries", "index.walks"],
     ["graph"],
-    ["recording"],
+    ["claims", "recording"],
     ["render", "run", "reading", "registry", ""],
     ["pins"],
     ["audit", "export", "export.layout", "export.picture"],

@@ -10,6 +10,7 @@ import pytest
 from nemotron import lineage
 from nemotron.lineage import Recorder, SourceURI, State
 
+
 def _checkpoint(folder: Path, step: int) -> Path:
     path = folder / f"iter_{step:07d}"
     path.mkdir(parents=True)

@@ -1,0 +1,338 @@
+"""Observes Megatron-Bridge: what it saves, loads and deletes.
+
+The last rank is told of saves and loads, rank 0 of deletions. One signature serves every release
+from 0.2 to main. The step is read from the folder's name: asynchronous saves pass the live one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from .. import session
+from .assets import asset, iteration_of
+from .bridge_config import BridgeConfig, read_bridge_config
+from .naming import artifact_name, experiment_name
+from .patch import Call, Patch
+from .train_state import read_train_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemotron.lineage import Recorder
+
+    from .hooks import Hooks
+
+__all__ = ["PATCHES"]
+
+_log = logging.getLogger(__name__)
+
+# seconds after which deletions of a background thread are looked for
+_LOOKS = (0.2, 1.0, 5.0, 30.0)
+
+
+class _Bridge:
+    """What is remembered of a run."""
+
+    def __init__(self) -> None:
+        self.config: BridgeConfig | None = None  # of the first checkpoint
+        self.live: BridgeConfig | None = None  # of the process, while it loads
+        self.loads: list[tuple[str, str]] = []  # (checkpoint, folder) whose role is not known yet
+        self.inits: set[str] = set()
+        self.names: dict[str, str] = {}
+        self.losses: dict[str, Any] = {}
+
+
+# ---------------------------------------------------------------------- saving
+
+
+def _saved(call: Call) -> None:
+    """Record a checkpoint that is whole on the disk."""
+    hooks = session.hooks()
+    if hooks is None:
+        return
+    # as configured, they may be relative
+    path, folder = os.path.abspath(call["checkpoint_path"]), os.path.abspath(call["save_dir"])
+    bridge = hooks.state(_Bridge)
+    losses = {name: _number(value) for name, value in bridge.losses.items()}
+    hooks.write(folder, lambda recorder: _record(recorder, hooks, bridge, path, folder, losses))
+
+
+def _record(
+    recorder: Recorder, hooks: Hooks, bridge: _Bridge, path: str, folder: str,
+    losses: Mapping[str, float | None],
+) -> None:  # fmt: skip
+    config = _first_config(recorder, bridge, path)
+    step = iteration_of(path)
+    name = bridge.names.get(folder)
+    if name is None:
+        experiment = experiment_name(
+            os.environ, run=hooks.name if hooks.is_named else None, config=config.experiment
+        )
+        name = bridge.names[folder] = artifact_name(
+            folder, given=hooks.artifact_name, experiment=experiment, store=hooks.store
+        )
+    recorder.record(
+        name, path=path, type="model",
+        metadata={
+            "iteration": step, "absolute_path": folder, "checkpoint_path": path,
+            "framework": "megatron-bridge", "kind": _kind(config, folder), **config.facts,
+            **_counters(path, config), **losses,
+        },
+        aliases=[] if step is None else [f"iter_{step:07d}", f"step_{step}"],
+    )  # fmt: skip
+
+
+def _first_config(recorder: Recorder, bridge: _Bridge, path: str) -> BridgeConfig:
+    """Read the configuration once a run, and record what it names before anything is published."""
+    if bridge.config is None:
+        try:
+            config = read_bridge_config(os.path.join(path, "run_config.yaml"))
+        except (OSError, ValueError) as error:
+            _log.warning("data and tokenizer of %s are not recorded: %s", path, error)
+            config = None
+        bridge.config = config or BridgeConfig()
+        for each in bridge.config.assets:
+            recorder.record_use(each.target, each.role, weight=each.weight, split=each.split)
+        _record_loads(recorder, bridge)
+        _record_hub_start(recorder, bridge)
+    return bridge.config
+
+
+def _kind(config: BridgeConfig, folder: str) -> str:
+    if config.is_conversion:
+        return "conversion"
+    temporary = config.non_persistent or os.path.join(config.save or "", "non_persistent")
+    return "non_persistent" if os.path.abspath(temporary) == folder else "persistent"
+
+
+def _counters(path: str, config: BridgeConfig) -> dict[str, Any]:
+    """Read the counters that lie in the checkpoint; without torch."""
+    try:
+        counters: dict[str, Any] = dict(read_train_state(os.path.join(path, "train_state.pt")))
+    except FileNotFoundError:
+        return {}  # a conversion has none
+    except (OSError, ValueError) as error:
+        return {"counters": f"not recorded: {error}"}
+    counters = {
+        key: value
+        for key, value in counters.items()
+        if not isinstance(value, bool) and key != "step"
+    }
+    samples = counters.get("consumed_train_samples")
+    if samples is not None and config.sequence is not None:
+        counters["consumed_train_tokens"] = samples * config.sequence  # at most: padding counts
+    return counters
+
+
+# --------------------------------------------------------------------- loading
+
+
+def _loading(call: Call) -> None:
+    """Remember the configuration that a load goes by; the hook of the load has none."""
+    hooks = session.hooks()
+    checkpoint = getattr(getattr(call["state"], "cfg", None), "checkpoint", None)
+    if hooks is not None and checkpoint is not None:
+        hooks.state(_Bridge).live = BridgeConfig(
+            save=_path(checkpoint, "save"),
+            pretrained=_path(checkpoint, "pretrained_checkpoint"),
+            finetune=bool(getattr(checkpoint, "finetune", False)),
+        )
+
+
+def _loaded(call: Call) -> None:
+    """Record the checkpoint that training goes on from."""
+    hooks = session.hooks()
+    if hooks is None or not isinstance(call["checkpoint_path"], str):
+        return
+    path, folder = os.path.abspath(call["checkpoint_path"]), os.path.abspath(call["load_dir"])
+    bridge = hooks.state(_Bridge)
+    bridge.loads.append((path, folder))
+    live = bridge.live
+    if live is not None and live.save is not None:
+        # beside the checkpoints to come, before any of them
+        hooks.write(os.path.abspath(live.save), lambda recorder: _record_loads(recorder, bridge))
+
+
+def _record_loads(recorder: Recorder, bridge: _Bridge) -> None:
+    config = bridge.live or bridge.config or BridgeConfig()
+    while bridge.loads:
+        path, folder = bridge.loads.pop(0)
+        role = config.role(folder)
+        recorder.record_use(path, role)
+        if role == "init":
+            bridge.inits.add(folder)
+
+
+def _record_hub_start(recorder: Recorder, bridge: _Bridge) -> None:
+    """Record a start from a Hugging Face model, which no hook tells of."""
+    config = bridge.config
+    start = asset(config.pretrained, "init") if config is not None else None
+    if start is None or bridge.inits:
+        return
+    is_folder = isinstance(start.target, str) and os.path.isfile(
+        os.path.join(start.target, "config.json")
+    )
+    if is_folder or not isinstance(start.target, str):
+        recorder.record_use(start.target, "init")
+
+
+# -------------------------------------------------------------------- deleting
+
+
+def _before_cleanup(call: Call) -> tuple[str, set[str]] | None:
+    hooks = session.hooks()
+    if hooks is None or not session.is_first_rank():
+        return None
+    folder = os.path.abspath(call["save_dir"])
+    return folder, _checkpoints(folder)
+
+
+def _after_cleanup(call: Call, before: tuple[str, set[str]] | None) -> None:
+    """Record the checkpoints that retention deleted, also when a thread does so later."""
+    hooks = session.hooks()
+    if hooks is None or before is None or not before[1]:
+        return
+    folder, known = before
+    reason = f"retention keeps {call['leave_ckpt_num'] or 1}"
+    if not call["do_async"]:
+        if gone := known - _checkpoints(folder):
+            hooks.write(folder, lambda recorder: _record_gone(recorder, gone, reason))
+        return
+    left = set(known)
+
+    def look(recorder: Recorder) -> None:
+        gone = left - _checkpoints(folder)
+        left.difference_update(gone)
+        _record_gone(recorder, gone, reason)
+
+    for seconds in _LOOKS:
+        hooks.later(folder, look, seconds)
+
+
+def _record_gone(recorder: Recorder, gone: set[str], reason: str) -> None:
+    for path in sorted(gone):
+        if not os.path.exists(path):
+            recorder.record_deleted(path, reason)
+
+
+def _checkpoints(folder: str) -> set[str]:
+    """Return the ``iter_*`` folders in a folder and in those below: older releases reach there."""
+    found = set()
+    stack = [(folder, 1)]
+    while stack:
+        here, depth = stack.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name.startswith("iter_"):
+                        found.add(entry.path)
+                    elif depth and not entry.name.startswith(".") and entry.is_dir():
+                        stack.append((entry.path, depth - 1))
+        except OSError:
+            continue  # nothing was saved there yet
+    return found
+
+
+# --------------------------------------------------------------------- helpers
+
+
+def _listen(_: Call, __: Any, manager: Any) -> None:
+    """Have the run's own callbacks tell of losses, where there are any (an empty list will do)."""
+    hooks = session.hooks()
+    if manager is None or hooks is None:
+        return
+    losses = hooks.state(_Bridge).losses
+
+    def note(name: str, values: Any) -> None:
+        # what a callback raises ends training
+        for key, value in values.items() if isinstance(values, dict) else ():
+            losses[name if key == "lm loss" else f"{name} {key}"] = value
+
+    manager.register("on_train_step_end", lambda context: note("loss", context.loss_dict))
+    manager.register(
+        "on_eval_end", lambda context: note("validation_loss", context.total_loss_dict)
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Bring a loss down to a number: a tensor of one, or of a sum and a count."""
+    try:
+        numbers = [float(each) for each in value.tolist()] if getattr(value, "ndim", 0) else None
+        if numbers is None:
+            return float(value)
+        return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else numbers[0]
+    except (TypeError, ValueError, IndexError, RuntimeError):
+        return None
+
+
+def _path(section: Any, name: str) -> str | None:
+    value = getattr(section, name, None)
+    return os.fspath(value) if isinstance(value, (str, os.PathLike)) and value else None
+
+
+_UTILS = "megatron.bridge.training.utils.wandb_utils"
+_CHECKPOINTING = "megatron.bridge.training.checkpointing"
+_HOME = "https://github.com/NVIDIA-NeMo/Megatron-Bridge"
+_SHIPPED: dict[str, Any] = {
+    "package": "megatron.bridge",
+    "distribution": "megatron-bridge",
+    "versions": ">=0.2,<0.8",
+}
+
+PATCHES = (
+    Patch(
+        name="megatron-bridge-save",
+        **_SHIPPED,
+        target=f"{_UTILS}:on_save_checkpoint_success",
+        parameters=("checkpoint_path", "save_dir", "iteration", "wandb_writer"),
+        before=_saved,
+        why="each checkpoint becomes a version, with its step and what it was made from",
+        upstream=f"{_HOME}/pull/2905",
+        remove_when="on_checkpoint_save carries the path of the checkpoint",
+    ),
+    Patch(
+        name="megatron-bridge-load",
+        **_SHIPPED,
+        target=f"{_UTILS}:on_load_checkpoint_success",
+        parameters=("checkpoint_path", "load_dir", "wandb_writer"),
+        before=_loaded,
+        why="the checkpoint that was loaded is an input of what is saved later",
+        upstream=f"{_HOME}/blob/main/src/megatron/bridge/training/utils/wandb_utils.py",
+        remove_when="a callback tells of loads",
+    ),
+    Patch(
+        name="megatron-bridge-load-config",
+        **_SHIPPED,
+        target=f"{_CHECKPOINTING}:_load_checkpoint_from_path",
+        parameters=("load_dir", "state"),
+        before=_loading,
+        is_optional=True,
+        why="the configuration says whether a load resumes or starts anew",
+        upstream=f"{_HOME}/blob/main/src/megatron/bridge/training/checkpointing.py",
+        remove_when="a callback tells of loads",
+    ),
+    Patch(
+        name="megatron-bridge-retention",
+        **_SHIPPED,
+        target=f"{_CHECKPOINTING}:cleanup_old_non_persistent_checkpoint",
+        parameters=("save_dir", "leave_ckpt_num", "do_async"),
+        before=_before_cleanup,
+        always=_after_cleanup,
+        why="checkpoints that most_recent_k deletes get an end",
+        upstream=f"{_HOME}/blob/main/src/megatron/bridge/training/checkpointing.py",
+        remove_when="a callback tells of deletions",
+    ),
+    Patch(
+        name="megatron-bridge-losses",
+        **{**_SHIPPED, "versions": ">=0.3,<0.8"},
+        target="megatron.bridge.training.pretrain:normalize_callbacks",
+        parameters=("callbacks",),
+        after=_listen,
+        is_optional=True,
+        why="the last losses, where the run has callbacks",
+        upstream=f"{_HOME}/blob/main/src/megatron/bridge/training/callbacks.py",
+        remove_when="a checkpoint holds its losses",
+    ),
+)

@@ -1,0 +1,216 @@
+"""One line in a training script: what the frameworks save, load and delete becomes lineage.
+
+import nemotron.kit as kit
+
+kit.track(config)
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
+
+from nemotron.lineage import ArtifactURI, LineageError, RunStatus
+
+from . import session
+from .patches.engine import Patcher
+from .patches.hooks import Hooks
+from .resolvers import register_resolvers_from_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from nemotron.lineage import Run
+
+    from .patches.patch import Patch, Status
+
+__all__ = ["FRAMEWORKS", "Tracking", "observe", "track"]
+
+_log = logging.getLogger(__name__)
+
+FRAMEWORKS: Mapping[str, str] = {
+    "megatron-bridge": "nemotron.kit.patches.megatron_bridge",
+    "nemo-rl": "nemotron.kit.patches.nemo_rl",
+}
+
+
+@dataclass
+class Tracking:
+    """What ``track`` set up; in a ``with`` block, it ends as the block does.
+
+    Attributes:
+        id: the run's id, the same on all ranks; empty in a helper process, which records nothing.
+        name: what the run is called.
+        inputs: the pinned references of the configuration.
+        patches: what became of each patch so far.
+    """
+
+    id: str
+    name: str
+    inputs: tuple[str, ...] = ()
+    _patcher: Patcher | None = field(default=None, repr=False)
+
+    @property
+    def patches(self) -> tuple[Status, ...]:
+        """What became of each patch so far."""
+        return self._patcher.statuses() if self._patcher is not None else ()
+
+    @property
+    def run(self) -> Run:
+        """The run itself, for what a script uses and publishes; other ranks join it."""
+        return session.start_run(self.name, id=self.id or None)
+
+    def end(self, status: str = RunStatus.OK) -> None:
+        """Record what is left, end the run and take the patches back."""
+        if self.id:
+            session.end_run(status)
+        if self._patcher is not None:
+            self._patcher.close()
+
+    def __enter__(self) -> Self:
+        """Return the tracking itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the run as the block ended."""
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.end()
+        else:
+            aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
+            self.end(RunStatus.ABORTED if aborted else RunStatus.FAILED)
+
+
+def track(
+    config: Any = None,
+    *,
+    name: str | None = None,
+    job_type: str = "training",
+    artifact_name: str | None = None,
+    artifacts_key: str = "run",
+    frameworks: Iterable[str] = tuple(FRAMEWORKS),
+) -> Tracking:
+    """Record every checkpoint of this process's training, and what it is made from.
+
+    Megatron-Bridge and NeMo-RL are observed where they are installed; neither is imported by this.
+    Each checkpoint becomes a version with its step, its data and the checkpoint it goes on from;
+    one that retention deletes gets an end. Training is never failed, blocked or slowed by it. Call
+    it on every rank, before training; calling it twice is calling it once.
+
+    Args:
+        config: the configuration: OmegaConf, a mapping, the path of a YAML file, or an object with
+            ``to_dict`` such as Megatron-Bridge's. Its ``${art:...}`` are resolved and become
+            inputs; its settings are recorded with the run.
+        name: of the run; by default that of the script.
+        job_type: what kind of work it is.
+        artifact_name: what the checkpoints are called; by default after their folder.
+        artifacts_key: the section of the configuration that holds references.
+        frameworks: which of ``megatron-bridge`` and ``nemo-rl`` to observe.
+
+    Returns:
+        A handle, also a context manager.
+
+    Raises:
+        URIError: ``artifact_name`` is no name.
+        ArtifactNotFoundError, ArtifactGone, PinsFailed: a reference of the configuration.
+        TypeError: ``config`` is none of these.
+    """
+    if _is_helper():
+        return Tracking("", name or session.script())
+    if artifact_name is not None:
+        ArtifactURI.parse(artifact_name)
+    settings, inputs = _read(config, artifacts_key)
+    hooks = observe(name, job_type=job_type, settings=settings, artifact_name=artifact_name)
+    patcher = Patcher()
+    for framework in frameworks:
+        for patch in patches_of(framework):
+            patcher.apply(patch)
+    return Tracking(hooks.run, hooks.name, tuple(inputs), patcher)
+
+
+def observe(
+    name: str | None = None,
+    *,
+    job_type: str = "training",
+    settings: Mapping[str, Any] | None = None,
+    artifact_name: str | None = None,
+) -> Hooks:
+    """Open the run, or join it, and have hooks record through it; once a process.
+
+    Rank 0 opens the run in the store. Where the store cannot be opened, training goes on: records
+    wait beside the checkpoints.
+    """
+    known = session.hooks()
+    if known is not None:
+        known.artifact_name = artifact_name or known.artifact_name
+        return known
+    run = session.current_run()
+    called = name or (run.name if run is not None else session.script())
+    run_id = run.id if run is not None else session.next_id(called)
+    if run is None and session.is_first_rank():
+        try:
+            session.start_run(called, job_type=job_type, config=settings, id=run_id)
+        except (LineageError, OSError) as error:
+            _log.warning(
+                "the store cannot be opened: %s; training goes on, and checkpoints are recorded "
+                "beside themselves", error,
+            )  # fmt: skip
+    hooks = Hooks(
+        called, run=run_id, store=session.address(), job_type=job_type, is_named=bool(name),
+        artifact_name=artifact_name,
+    )  # fmt: skip
+    session.observe(hooks)
+    return hooks
+
+
+def patches_of(framework: str) -> tuple[Patch, ...]:
+    """Return the patches of a framework.
+
+    Raises:
+        ValueError: there is no such framework.
+    """
+    home = FRAMEWORKS.get(framework)
+    if home is None:
+        known = ", ".join(FRAMEWORKS)
+        raise ValueError(f"{framework!r} is not observed; the known frameworks are {known}")
+    found: tuple[Patch, ...] = import_module(home).PATCHES
+    return found
+
+
+def _is_helper() -> bool:
+    """Tell whether a spawned helper of the trainer is importing the script once more.
+
+    Saving spawns processes, and each imports the main module again; Python marks that phase.
+    """
+    return getattr(multiprocessing.current_process(), "_inheriting", False)
+
+
+def _read(config: Any, artifacts_key: str) -> tuple[Mapping[str, Any] | None, list[str]]:
+    """Return the settings of a configuration, and what its references are pinned to."""
+    if config is None:
+        return None, []
+    if callable(getattr(config, "to_dict", None)):
+        return config.to_dict(), []
+    from omegaconf import DictConfig, OmegaConf  # only where there is a configuration
+
+    if isinstance(config, (str, os.PathLike)):
+        read: Any = OmegaConf.load(os.fspath(config))
+    elif isinstance(config, DictConfig):
+        read = config
+    elif isinstance(config, dict):
+        read = OmegaConf.create(config)
+    else:
+        message = f"config is a mapping or the path of a YAML file, not {type(config).__name__}"
+        raise TypeError(message)
+    inputs = register_resolvers_from_config(read, artifacts_key)
+    settings: Any = OmegaConf.to_container(read, resolve=True)
+    return settings, inputs
