@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .session import is_initialized as is_initialized
     from .session import start_run as start_run
     from .session import store as store
+    from .track import Tracking as Tracking
+    from .track import track as track
     from .trackers import LineageTracker as LineageTracker
     from .trackers import get_lineage_tracker as get_lineage_tracker
     from .trackers import set_lineage_tracker as set_lineage_tracker
@@ -86,6 +88,7 @@ _HOMES = {
     "nemotron.kit.session": (
         "KitConfig current_run end_run get_config init is_initialized start_run store"
     ),
+    "nemotron.kit.track": "Tracking track",
     "nemotron.kit.trackers": (
         "LineageTracker get_lineage_tracker set_lineage_tracker to_wandb_uri tokenizer_to_uri"
     ),

@@ -56,11 +56,8 @@ def artifact_name(
                 "apart", name, other,
             )  # fmt: skip
         return name
-    generic: list[str] = []
-    while parts and parts[-1].lower() in _GENERIC:
-        generic.insert(0, parts.pop())
-    lead = experiment or (parts[-1] if parts else "run")
-    name = _clean("-".join([lead, *generic]))
+    above = (part for part in reversed(parts) if part.lower() not in _GENERIC)
+    name = _clean(f"{experiment or next(above, 'run')}-{own}")
     if _claim(name, folder, store) == folder:
         return name
     return f"{name}-{hashlib.sha256(folder.encode()).hexdigest()[:4]}"
