@@ -49,8 +49,6 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .session import is_initialized as is_initialized
     from .session import start_run as start_run
     from .session import store as store
-    from .track import Tracking as Tracking
-    from .track import track as track
     from .trackers import LineageTracker as LineageTracker
     from .trackers import get_lineage_tracker as get_lineage_tracker
     from .trackers import set_lineage_tracker as set_lineage_tracker
@@ -60,10 +58,16 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .tracking import log_artifact as log_artifact
     from .tracking import setup_artifact_tracking as setup_artifact_tracking
     from .train_script import init_wandb_from_env as init_wandb_from_env
+    from .training import Tracking as Tracking
+    from .training import track as track
     from .wandb import WandbConfig as WandbConfig
     from .wandb import add_wandb_tags as add_wandb_tags
     from .wandb import finish_wandb as finish_wandb
     from .wandb import init_wandb_if_configured as init_wandb_if_configured
+    from .wandb import patch_nemo_rl_checkpoint_logging as patch_nemo_rl_checkpoint_logging
+    from .wandb import patch_wandb_checkpoint_logging as patch_wandb_checkpoint_logging
+    from .wandb import patch_wandb_init_for_lineage as patch_wandb_init_for_lineage
+    from .wandb import patch_wandb_runid_for_seeded_random as patch_wandb_runid_for_seeded_random
 
 _HOMES = {
     "nemotron.lineage": "ArtifactNotFoundError ArtifactVersionNotFoundError",
@@ -88,13 +92,17 @@ _HOMES = {
     "nemotron.kit.session": (
         "KitConfig current_run end_run get_config init is_initialized start_run store"
     ),
-    "nemotron.kit.track": "Tracking track",
     "nemotron.kit.trackers": (
         "LineageTracker get_lineage_tracker set_lineage_tracker to_wandb_uri tokenizer_to_uri"
     ),
     "nemotron.kit.tracking": "ArtifactTrackingResult log_artifact setup_artifact_tracking",
     "nemotron.kit.train_script": "init_wandb_from_env",
-    "nemotron.kit.wandb": "WandbConfig add_wandb_tags finish_wandb init_wandb_if_configured",
+    "nemotron.kit.training": "Tracking track",
+    "nemotron.kit.wandb": (
+        "WandbConfig add_wandb_tags finish_wandb init_wandb_if_configured "
+        "patch_nemo_rl_checkpoint_logging patch_wandb_checkpoint_logging "
+        "patch_wandb_init_for_lineage patch_wandb_runid_for_seeded_random"
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nemotron.lineage import Run, Source
 
+    from .patches.engine import Patcher
     from .patches.hooks import Hooks
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "is_initialized",
     "next_id",
     "observe",
+    "patcher",
     "remember",
     "start_run",
     "store",
@@ -81,6 +83,7 @@ class _Slot:
     used: list[Version | Source] = field(default_factory=list)  # by the run
     process: int = 0  # that opened the run; a forked child shares it but does not end it
     hooks: Hooks | None = None  # while frameworks are observed
+    patcher: Patcher | None = None
     occasions: Counter[str] = field(default_factory=Counter)  # how often a name was given an id
 
 
@@ -220,6 +223,16 @@ def hooks() -> Hooks | None:
     return found if found is not None and found.is_mine else None
 
 
+def patcher() -> Patcher:
+    """Return what patches frameworks in this process."""
+    with _lock:
+        if _slot.patcher is None:
+            from .patches.engine import Patcher  # only where something is patched
+
+            _slot.patcher = Patcher()
+        return _slot.patcher
+
+
 def next_id(name: str) -> str:
     """Return the id of the next run of a name: the same on all ranks of a launch."""
     with _lock:
@@ -273,7 +286,9 @@ def reset() -> None:
         end_run()
         if _slot.store is not None:
             _slot.store.close()
-        _slot.config = _slot.store = None
+        if _slot.patcher is not None:
+            _slot.patcher.close()
+        _slot.config = _slot.store = _slot.patcher = None
         _slot.uses, _slot.used = [], []
 
 

@@ -9,10 +9,26 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .patching import (
+    patch_nemo_rl_checkpoint_logging,
+    patch_wandb_checkpoint_logging,
+    patch_wandb_init_for_lineage,
+    patch_wandb_runid_for_seeded_random,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["WandbConfig", "add_wandb_tags", "finish_wandb", "init_wandb_if_configured"]
+__all__ = [
+    "WandbConfig",
+    "add_wandb_tags",
+    "finish_wandb",
+    "init_wandb_if_configured",
+    "patch_nemo_rl_checkpoint_logging",
+    "patch_wandb_checkpoint_logging",
+    "patch_wandb_init_for_lineage",
+    "patch_wandb_runid_for_seeded_random",
+]
 
 
 @dataclass

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 from .imports import ImportWatch
 from .patch import Call, Patch, State, Status
 from .source import find_module, installed_version, read_parameters
@@ -78,6 +75,11 @@ class Patcher:
             status = self._apply(patch, asked=asked)
             self._note(status, asked=asked)
             return status
+
+    def when_imported(self, module: str, action: Callable[[ModuleType], object]) -> None:
+        """Have something done right after a module is imported."""
+        with self._own_lock():
+            self._watch.when_imported(module, action)
 
     def statuses(self) -> tuple[Status, ...]:
         """Return what became of each patch so far."""
@@ -241,6 +243,9 @@ def _refuse(patch: Patch, name: str, parameters: tuple[str, ...]) -> Status | No
 
 def _refuse_version(patch: Patch) -> Status | None:
     """Say why a release is not known; where nobody tells the version, the signature decides."""
+    from packaging.specifiers import SpecifierSet  # only where something is patched
+    from packaging.version import InvalidVersion, Version
+
     version = installed_version(patch.package, patch.distribution)
     try:
         known = version is None or SpecifierSet(patch.versions).contains(

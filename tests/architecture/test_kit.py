@@ -26,21 +26,33 @@ LAYERS = [
     ["config.profiles"],
     ["config"],
     ["cli"],
-    ["trackers", "session", "credentials", "wandb"],
+    ["trackers", "session", "credentials"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
     ["artifacts"],
     ["resolvers"],
+    ["patches", "patches.patch", "patches.imports", "patches.train_state", "patches.assets",
+     "patches.naming", "patches.hooks"],
+    ["patches.source", "patches.bridge_config", "patches.nemo_rl_config"],
+    ["patches.engine", "patches.megatron_bridge", "patches.nemo_rl", "patches.wandb_ids",
+     "patches.wandb_init"],
+    ["training"],
+    ["patching"],
+    ["wandb"],
     ["tracking", "run", "train_script"],
     [""],
-]
+]  # fmt: skip
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 # Third parties: where each may be known, and whether it is imported only when it is needed.
 ALLOWED = {
     "pydantic": ({"artifacts.base", "artifacts.data", "artifacts.model"}, False),
-    "omegaconf": ({"resolvers", "tracking"}, True),
-    "wandb": ({"wandb"}, True),
+    "omegaconf": ({"resolvers", "tracking", "training"}, True),
+    "packaging": ({"patches.engine", "patches.wandb_ids"}, True),
+    "wandb": ({"wandb", "patches.wandb_init"}, True),
+    "yaml": ({"patches.assets"}, True),
 }
+# Each of these logs with the traceback, and counts or goes on (STYLE 13).
+SURVIVED = {"patches.engine", "patches.hooks", "patches.imports"}
 
 
 def _modules() -> Iterator[tuple[str, Path, ast.Module]]:
@@ -64,7 +76,11 @@ def test_imports_run_from_top_to_bottom() -> None:
                 for alias in node.names:
                     deeper = f"{target}.{alias.name}".strip(".")
                     found = deeper if deeper in RANK else target
-                    typing_only = found == "artifacts.base" and name == "trackers"
+                    # a slot for what is above, filled when it is asked for
+                    typing_only = (name, found) in (
+                        ("trackers", "artifacts.base"), ("session", "patches.engine"),
+                        ("session", "patches.hooks"),
+                    )  # fmt: skip
                     assert RANK[found] <= RANK[name] or typing_only, f"{name} imports {found}"
 
 
@@ -98,12 +114,17 @@ def test_third_parties_are_known_in_few_places() -> None:
                 assert not (lazy and id(node) in top), f"{name} imports {other} at once"
 
 
-def test_no_error_is_swallowed() -> None:
+def test_no_error_is_swallowed_but_where_training_must_survive_us() -> None:
+    found = set()
     for name, _, tree in _modules():
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "bare"
-                assert caught not in ("Exception", "BaseException", "bare"), name
+                assert caught not in ("BaseException", "bare"), name
+                if caught == "Exception":
+                    assert "_log.exception" in ast.unparse(node), name
+                    found.add(name)
+    assert found == SURVIVED
 
 
 def test_importing_the_kit_loads_next_to_nothing() -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from nemotron.lineage import ArtifactURI, LineageError, RunStatus
 
 from . import session
-from .patches.engine import Patcher
 from .patches.hooks import Hooks
 from .resolvers import register_resolvers_from_config
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from .patches.patch import Patch, Status
 
-__all__ = ["FRAMEWORKS", "Tracking", "observe", "track"]
+__all__ = ["FRAMEWORKS", "Tracking", "is_helper", "observe", "patches_of", "track"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,18 +46,16 @@ class Tracking:
         id: the run's id, the same on all ranks; empty in a helper process, which records nothing.
         name: what the run is called.
         inputs: the pinned references of the configuration.
-        patches: what became of each patch so far.
     """
 
     id: str
     name: str
     inputs: tuple[str, ...] = ()
-    _patcher: Patcher | None = field(default=None, repr=False)
 
     @property
     def patches(self) -> tuple[Status, ...]:
         """What became of each patch so far."""
-        return self._patcher.statuses() if self._patcher is not None else ()
+        return session.patcher().statuses() if self.id else ()
 
     @property
     def run(self) -> Run:
@@ -69,8 +66,7 @@ class Tracking:
         """Record what is left, end the run and take the patches back."""
         if self.id:
             session.end_run(status)
-        if self._patcher is not None:
-            self._patcher.close()
+            session.patcher().close()
 
     def __enter__(self) -> Self:
         """Return the tracking itself."""
@@ -124,17 +120,16 @@ def track(
         ArtifactNotFoundError, ArtifactGone, PinsFailed: a reference of the configuration.
         TypeError: ``config`` is none of these.
     """
-    if _is_helper():
+    if is_helper():
         return Tracking("", name or session.script())
     if artifact_name is not None:
         ArtifactURI.parse(artifact_name)
     settings, inputs = _read(config, artifacts_key)
     hooks = observe(name, job_type=job_type, settings=settings, artifact_name=artifact_name)
-    patcher = Patcher()
     for framework in frameworks:
         for patch in patches_of(framework):
-            patcher.apply(patch)
-    return Tracking(hooks.run, hooks.name, tuple(inputs), patcher)
+            session.patcher().apply(patch)
+    return Tracking(hooks.run, hooks.name, tuple(inputs))
 
 
 def observe(
@@ -186,7 +181,7 @@ def patches_of(framework: str) -> tuple[Patch, ...]:
     return found
 
 
-def _is_helper() -> bool:
+def is_helper() -> bool:
     """Tell whether a spawned helper of the trainer is importing the script once more.
 
     Saving spawns processes, and each imports the main module again; Python marks that phase.
