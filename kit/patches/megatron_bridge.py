@@ -36,7 +36,7 @@ class _Bridge:
     """What is remembered of a run."""
 
     def __init__(self) -> None:
-        self.config: BridgeConfig | None = None  # of the first checkpoint
+        self.configs: dict[str, BridgeConfig] = {}  # folder -> of its first checkpoint
         self.live: BridgeConfig | None = None  # of the process, while it loads
         self.loads: list[tuple[str, str]] = []  # (checkpoint, folder) whose role is not known yet
         self.inits: set[str] = set()
@@ -63,7 +63,7 @@ def _record(
     recorder: Recorder, hooks: Hooks, bridge: _Bridge, path: str, folder: str,
     losses: Mapping[str, float | None],
 ) -> None:  # fmt: skip
-    config = _first_config(recorder, bridge, path)
+    config = _first_config(recorder, bridge, path, folder)
     step = iteration_of(path)
     name = bridge.names.get(folder)
     if name is None:
@@ -84,20 +84,20 @@ def _record(
     )  # fmt: skip
 
 
-def _first_config(recorder: Recorder, bridge: _Bridge, path: str) -> BridgeConfig:
-    """Read the configuration once a run, and record what it names before anything is published."""
-    if bridge.config is None:
+def _first_config(recorder: Recorder, bridge: _Bridge, path: str, folder: str) -> BridgeConfig:
+    """Read the configuration once, and record what it names before anything is published."""
+    if folder not in bridge.configs:
         try:
-            config = read_bridge_config(os.path.join(path, "run_config.yaml"))
+            config = read_bridge_config(os.path.join(path, "run_config.yaml")) or BridgeConfig()
         except (OSError, ValueError) as error:
             _log.warning("data and tokenizer of %s are not recorded: %s", path, error)
-            config = None
-        bridge.config = config or BridgeConfig()
-        for each in bridge.config.assets:
+            config = BridgeConfig()
+        bridge.configs[folder] = config
+        for each in config.assets:
             recorder.record_use(each.target, each.role, weight=each.weight, split=each.split)
-        _record_loads(recorder, bridge)
-        _record_hub_start(recorder, bridge)
-    return bridge.config
+        _record_loads(recorder, bridge, config)
+        _record_hub_start(recorder, bridge, config)
+    return bridge.configs[folder]
 
 
 def _kind(config: BridgeConfig, folder: str) -> str:
@@ -152,23 +152,23 @@ def _loaded(call: Call) -> None:
     live = bridge.live
     if live is not None and live.save is not None:
         # beside the checkpoints to come, before any of them
-        hooks.write(os.path.abspath(live.save), lambda recorder: _record_loads(recorder, bridge))
+        hooks.write(
+            os.path.abspath(live.save), lambda recorder: _record_loads(recorder, bridge, live)
+        )
 
 
-def _record_loads(recorder: Recorder, bridge: _Bridge) -> None:
-    config = bridge.live or bridge.config or BridgeConfig()
+def _record_loads(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     while bridge.loads:
         path, folder = bridge.loads.pop(0)
-        role = config.role(folder)
+        role = (bridge.live or config).role(folder)
         recorder.record_use(path, role)
         if role == "init":
             bridge.inits.add(folder)
 
 
-def _record_hub_start(recorder: Recorder, bridge: _Bridge) -> None:
+def _record_hub_start(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     """Record a start from a Hugging Face model, which no hook tells of."""
-    config = bridge.config
-    start = asset(config.pretrained, "init") if config is not None else None
+    start = asset(config.pretrained, "init")
     if start is None or bridge.inits:
         return
     is_folder = isinstance(start.target, str) and os.path.isfile(
