@@ -10,10 +10,23 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-hydra test-wandb test-root test-all lint types docs locks clean
+# Environments of frameworks are heavy: one each outside the repository, for every checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nemotron-lineage
+TORCH := torch==2.13.0
+key = $(firstword $(shell cat $(1) | cksum))
+MEGATRON := $(CACHE)/megatron-$(call key,locks/megatron.txt)
+WANDB_OLD := $(CACHE)/wandb-0.23-$(call key,locks/wandb-0.23.txt) \
+	$(CACHE)/wandb-0.24-$(call key,locks/wandb-0.24.txt)
+
+.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids test-megatron test-nemo-rl \
+	test-root test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
+
+# pretraining and finetuning by the real Megatron-Bridge, on the CPU
+demo-megatron: $(MEGATRON)/made.done $(VENV)/demo.done | $(LINKS)
+	$(BIN)/python examples/megatron_stages.py --python $(MEGATRON)/bin/python
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto -m "not root" tests
@@ -29,9 +42,25 @@ test-hydra: $(VENV)/hydra.done
 # the real wandb, against a server on this machine, in an environment of its own
 test-wandb: $(VENV)-wandb/test.done
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
-		tests/kit/test_credentials.py
+		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py
 
-test-all: test docs test-hydra test-wandb test-root
+# the ids of artifacts, by the two kinds of wandb that draw them twice
+test-wandb-ids: $(WANDB_OLD:%=%/made.done) | $(LINKS)
+	for place in $(WANDB_OLD); do \
+		$$place/bin/python -m pytest -q tests/kit/test_wandb_ids.py || exit; done
+
+# the real Megatron-Bridge, in an environment of 1.8 GB
+test-megatron: $(MEGATRON)/made.done $(VENV)/test.done
+	MEGATRON_PYTHON=$(MEGATRON)/bin/python $(BIN)/python -m pytest -q -p no:randomly \
+		tests/integration/megatron_bridge
+
+# the real NeMo-RL, which is on no registry: NEMO_RL_SOURCE names a folder with nemo_rl/ in it
+test-nemo-rl: $(MEGATRON)/made.done $(VENV)/test.done
+	test -n "$(NEMO_RL_SOURCE)" || { echo "NEMO_RL_SOURCE names no source of NeMo-RL"; exit 1; }
+	NEMO_RL_PYTHON=$(MEGATRON)/bin/python $(BIN)/python -m pytest -q -n auto \
+		tests/integration/nemo_rl
+
+test-all: test docs test-hydra test-wandb test-wandb-ids test-megatron test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -54,6 +83,9 @@ locks: # one set of versions for all three, so that one environment serves them
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
 	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \
 		-c locks/lint.txt -o locks/wandb.txt
+	for old in 0.23 0.24; do $(COMPILE) pyproject.toml locks/wandb-$$old.in --extra testing \
+		--group test -c locks/lint.txt -o locks/wandb-$$old.txt || exit; done
+	$(COMPILE) --no-deps locks/megatron.in -o locks/megatron.txt
 
 clean:
 	rm -rf $(VENV) $(VENV)-wandb build demo-out *.egg-info
@@ -93,6 +125,22 @@ $(VENV)-wandb/test.done: $(VENV)/made.done locks/wandb.txt | $(LINKS)
 	$(BIN)/python -m venv --clear --without-pip $(@D)
 	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: \
 		-r locks/wandb.txt
+	@touch $@
+
+# torch has one build a machine, and no hash that holds for all of them
+$(MEGATRON)/made.done: locks/megatron.txt
+	mkdir -p $(CACHE)
+	$(PYTHON) -m venv --clear $(@D) || $(PYTHON) -m virtualenv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install $(TORCH)
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+		--no-deps -r $<
+	@touch $@
+
+$(CACHE)/wandb-%/made.done: $(VENV)/made.done
+	mkdir -p $(CACHE)
+	$(BIN)/python -m venv --clear --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: \
+		-r locks/wandb-$(firstword $(subst -, ,$*)).txt
 	@touch $@
 
 $(VENV)/lint.done: $(VENV)/test.done locks/lint.txt
