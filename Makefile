@@ -26,7 +26,7 @@ demo: $(VENV)/demo.done
 
 # pretraining and finetuning by the real Megatron-Bridge, on the CPU
 demo-megatron: $(MEGATRON)/made.done $(VENV)/demo.done | $(LINKS)
-	$(BIN)/python examples/megatron_stages.py --python $(MEGATRON)/bin/python
+	$(BIN)/python examples/megatron/stages.py --python $(MEGATRON)/bin/python
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto -m "not root" tests
@@ -88,7 +88,7 @@ locks: # one set of versions for all three, so that one environment serves them
 	$(COMPILE) --no-deps locks/megatron.in -o locks/megatron.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-wandb build demo-out *.egg-info
+	rm -rf $(VENV) $(VENV)-wandb build demo-out megatron-out *.egg-info
 
 # A virtual environment with pip in it, also where Debian's python3 comes without ensurepip.
 $(VENV)/made.done:

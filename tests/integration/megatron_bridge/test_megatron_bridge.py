@@ -19,8 +19,9 @@ import pytest
 from nemotron import lineage
 from nemotron.lineage import Lineage
 
-HERE = Path(__file__).parent
-NAMESPACE = HERE.parents[2] / "tools" / "ns"
+ROOT = Path(__file__).parents[3]
+SCRIPTS = ROOT / "examples" / "megatron"
+NAMESPACE = ROOT / "tools" / "ns"
 PYTHON = os.environ.get("MEGATRON_PYTHON", "")
 
 pytestmark = pytest.mark.skipif(not PYTHON, reason="MEGATRON_PYTHON names no environment")
@@ -39,7 +40,7 @@ def train(place: Path) -> Train:
     """Run ``pretrain()`` once, and return what it printed."""
 
     def act(save: str, *words: object, ranks: int = 1, returns: int = 0, **environ: str) -> str:
-        script = [str(HERE / "pretrain.py"), save, *map(str, words)]
+        script = [str(SCRIPTS / "pretrain.py"), save, *map(str, words)]
         command = [PYTHON, *script]
         if ranks > 1:
             launcher = [PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
@@ -136,8 +137,8 @@ def test_real_data_are_an_input_of_the_version_that_made_them(
     tokens = place / "tokens"
     tokens.mkdir()
     made = subprocess.run(
-        [PYTHON, HERE / "tokens.py", tokens / "text_document"], check=False, capture_output=True,
-        text=True, env={**os.environ, "PYTHONPATH": str(HERE)},
+        [PYTHON, SCRIPTS / "tokens.py", tokens / "text_document"], check=False, capture_output=True,
+        text=True, env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     with store.run("prep", job_type="data-prep") as run:
