@@ -29,6 +29,7 @@ def register(commands: Commands) -> None:
         Command("env", "show what env.toml says, and how a profile takes effect", _words, env)
     )
     commands.add_check(Check("env.toml", check))
+    commands.add_check(Check("frameworks", check_frameworks))
 
 
 def _words(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +97,17 @@ def check(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
         else:
             yield True, f"[{word(name)}] runs on {profile.config.executor}"
             yield from ((False, str(remark)) for remark in profile.remarks)
+
+
+def check_frameworks(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
+    """Say of every patch whether it fits what is installed; no framework is imported."""
+    del words
+    from .patches.patch import State  # not for --help
+    from .training import look_at_all
+
+    for status in look_at_all():
+        fits = status.state.is_live or status.state is State.ABSENT or status.patch.is_optional
+        yield fits, f"{status} ({status.patch.why})"
 
 
 def _parents(table: dict[str, Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from nemotron.lineage import ArtifactURI, LineageError, RunStatus
 
 from . import session
+from .patches.engine import look
 from .patches.hooks import Hooks
 from .resolvers import register_resolvers_from_config
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from .patches.patch import Patch, Status
 
-__all__ = ["FRAMEWORKS", "Tracking", "is_helper", "observe", "patches_of", "track"]
+__all__ = ["FRAMEWORKS", "Tracking", "is_helper", "look_at_all", "observe", "patches_of", "track"]
 
 _log = logging.getLogger(__name__)
 
@@ -179,6 +180,14 @@ def patches_of(framework: str) -> tuple[Patch, ...]:
         raise ValueError(f"{framework!r} is not observed; the known frameworks are {known}")
     found: tuple[Patch, ...] = import_module(home).PATCHES
     return found
+
+
+def look_at_all() -> tuple[Status, ...]:
+    """Say of every patch whether it fits what is installed; no framework is imported."""
+    from .patches import wandb_ids  # beside the frameworks: a fault of wandb
+
+    patches = (patch for name in FRAMEWORKS for patch in patches_of(name))
+    return (*map(look, patches), wandb_ids.look())
 
 
 def is_helper() -> bool:

@@ -221,7 +221,7 @@ def _await(patch: Patch) -> Status:
     """Say whether a module that is not imported can be waited for."""
     if find_module(patch.module) is None:
         if find_module(patch.package) is None:
-            reason = f"{patch.package} is not installed; install {patch.distribution}"
+            reason = f"{patch.package} is not installed; {patch.install}"
             return Status(patch, State.ABSENT, reason)
         return Status(patch, State.DRIFTED, f"{patch.package} has no module {patch.module}")
     return _refuse_version(patch) or Status(

@@ -278,6 +278,7 @@ _HOME = "https://github.com/NVIDIA-NeMo/Megatron-Bridge"
 _SHIPPED: dict[str, Any] = {
     "package": "megatron.bridge",
     "distribution": "megatron-bridge",
+    "install": "pip install megatron-bridge",
     "versions": ">=0.2,<0.8",
 }
 

@@ -222,6 +222,7 @@ _HOME = "https://github.com/NVIDIA-NeMo/RL"
 _SHIPPED: dict[str, Any] = {
     "package": "nemo_rl",
     "distribution": "nemo-rl",
+    "install": "put a checkout of NVIDIA-NeMo/RL on PYTHONPATH",
     "versions": ">=0.2.1,<0.9",
 }
 

@@ -66,6 +66,7 @@ class Patch:
         name: unique; also the mark on the wrapper.
         package: the package that has a version, e.g. ``megatron.bridge``.
         distribution: who ships it.
+        install: how to get it.
         versions: the range that was read or run, e.g. ``>=0.2,<0.8``.
         target: ``module:function`` or ``module:Class.method``.
         otherwise: targets of the same module to take, in order, where there is no such one.
@@ -82,6 +83,7 @@ class Patch:
     name: str
     package: str
     distribution: str
+    install: str
     versions: str
     target: str
     parameters: tuple[str, ...]

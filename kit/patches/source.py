@@ -47,7 +47,7 @@ def _find(name: str, path: list[str] | None) -> ModuleSpec | None:
 
 
 def read_parameters(module: str, name: str) -> tuple[str, ...] | None:
-    """Read the names of a function's parameters from the source of its module.
+    """Read the names of a function's parameters from the source of the module that has it.
 
     Args:
         module: dotted name.
@@ -60,6 +60,11 @@ def read_parameters(module: str, name: str) -> tuple[str, ...] | None:
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
     body = ast.parse(Path(spec.origin).read_bytes()).body
+    for each in body:
+        if isinstance(each, ast.ImportFrom) and each.module and not each.level:
+            copies = {alias.asname or alias.name: alias.name for alias in each.names}
+            if name in copies:
+                return read_parameters(each.module, copies[name])
     node: ast.AST | None = None
     for part in name.split("."):
         node = next((each for each in body if getattr(each, "name", None) == part), None)

@@ -19,7 +19,7 @@ from .source import installed_version
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["PATCH", "repair"]
+__all__ = ["PATCH", "look", "repair"]
 
 _COPIES = ("wandb.sdk.artifacts.artifact",)  # modules that took the function by its name
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -29,6 +29,7 @@ PATCH = Patch(
     name="wandb-artifact-ids",
     package="wandb",
     distribution="wandb",
+    install="pip install wandb",
     versions=">=0.23.1,<0.26",
     target="wandb.sdk.lib.runid:generate_fast_id",
     parameters=("length",),
@@ -68,6 +69,19 @@ def repair(runid: ModuleType) -> Status:
         runid.__lineage_reseeded__ = True  # type: ignore[attr-defined]  # a note of ours
         return Status(PATCH, State.APPLIED, "forked workers draw ids of their own")
     return Status(PATCH, State.ALREADY, f"wandb {version} is right")
+
+
+def look() -> Status:
+    """Say whether the installed wandb has one of the faults, without importing it."""
+    from packaging.specifiers import SpecifierSet  # only for the doctor
+
+    version = installed_version("wandb", "wandb")
+    if version is None:
+        return Status(PATCH, State.ABSENT, "wandb is not installed")
+    if version not in SpecifierSet(PATCH.versions, prereleases=True):
+        return Status(PATCH, State.ALREADY, f"wandb {version} is right")
+    said = f"wandb {version} repeats ids; call patch_wandb_runid_for_seeded_random()"
+    return Status(PATCH, State.WAITING, said)
 
 
 def _follows_the_seed(make: Any) -> bool:

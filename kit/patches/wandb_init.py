@@ -48,6 +48,7 @@ def patch_for(names: Sequence[str], tags: Sequence[str]) -> Patch:
         name="wandb-init",
         package="wandb",
         distribution="wandb",
+        install="pip install wandb",
         versions=">=0.20",
         target="wandb:init",
         parameters=(),

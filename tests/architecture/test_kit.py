@@ -25,7 +25,6 @@ LAYERS = [
     ["config.reading", "config.layers"],
     ["config.profiles"],
     ["config"],
-    ["cli"],
     ["trackers", "session", "credentials"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
@@ -39,7 +38,7 @@ LAYERS = [
     ["training"],
     ["patching"],
     ["wandb"],
-    ["tracking", "run", "train_script"],
+    ["tracking", "run", "train_script", "cli"],
     [""],
 ]  # fmt: skip
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}

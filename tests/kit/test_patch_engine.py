@@ -73,6 +73,7 @@ def _patch(framework: str, name: str = "save", **facts: Any) -> Patch:
         "name": f"{framework}-{name}",
         "package": framework,
         "distribution": framework,
+        "install": "pip install it",
         "versions": ">=1,<2",
         "target": f"{framework}.work:{name}",
         "parameters": ("path", "folder"),
@@ -394,7 +395,7 @@ def test_user_is_warned_once_when_nothing_will_be_seen(
             another.apply(absent, asked=True)
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert "install" in warnings[0]
+    assert "pip install it" in warnings[0]
 
 
 def test_failure_after_an_import_does_not_break_the_import(
@@ -489,3 +490,34 @@ def test_patching_costs_no_framework_and_starts_nothing() -> None:
         env={"PYTHONPATH": str(namespace)},
     )  # fmt: skip
     assert result.stdout.split() == ["1", "False", "False"]
+
+
+def test_doctor_shows_every_patch_and_imports_no_framework(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nemotron.kit.patches import megatron_bridge, nemo_rl
+    from nemotron.lineage.cli.main import main
+
+    main(["doctor"])
+    said = capsys.readouterr().out
+    for patch in (*megatron_bridge.PATCHES, *nemo_rl.PATCHES):
+        assert f"{patch.name}: absent" in said
+        assert patch.why in said
+        assert patch.upstream.startswith("https://github.com/")
+        assert patch.remove_when
+    assert "megatron" not in sys.modules
+
+
+def test_doctor_reads_the_source_of_what_is_not_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nemotron.lineage.cli.main import main
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "standin"))
+    main(["doctor"])
+    said = capsys.readouterr().out
+    assert (
+        "megatron-bridge-save: waiting, on_save_checkpoint_success is observed when "
+        "megatron.bridge.training.utils.wandb_utils is imported" in said
+    )
+    assert "megatron" not in sys.modules
