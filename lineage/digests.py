@@ -9,7 +9,7 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["Digest", "digest", "fingerprint"]
 
@@ -59,9 +59,9 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         return f"fp1:{total.hexdigest()}"
     budget = SIDECARS
     lines = []
-    for name, size in sorted(_files(text)):
+    for name, size in _files(text):
         content = ""
-        if "/" not in name and name != RANDOM and 0 < size <= min(SIDECAR, budget):
+        if 0 < size <= SIDECAR and size <= budget and "/" not in name and name != RANDOM:
             budget -= size
             content = hashlib.sha256(_read(os.path.join(text, name), size)).hexdigest()
         lines.append(f"{size} {name} {content}\n")
@@ -86,7 +86,7 @@ def digest(path: str | os.PathLike[str], progress: Callable[[int], object] | Non
 
     manifest = blake3()
     total = files = 0
-    for name, size in sorted(_files(text)):
+    for name, size in _files(text):
         if name != RANDOM:
             value = _blake3(os.path.join(text, name), progress)
             manifest.update(b"%b %d %b\n" % (value.encode(), size, os.fsencode(name)))
@@ -94,21 +94,26 @@ def digest(path: str | os.PathLike[str], progress: Callable[[int], object] | Non
     return Digest(f"blake3:{manifest.hexdigest()}", total, files)
 
 
-def _files(folder: str) -> Iterator[tuple[str, int]]:
-    """Yield (path inside, size) of every file below a folder, our own left out."""
+def _files(folder: str) -> list[tuple[str, int]]:
+    """Return (path inside, size) of every file below a folder, our own left out, in order."""
+    found = []
     stack = [""]
     while stack:
         inside = stack.pop()
-        with os.scandir(os.path.join(folder, inside)) as entries:
+        with os.scandir(f"{folder}/{inside}") as entries:
             for entry in entries:
-                name = f"{inside}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
+                name = inside + entry.name
+                if entry.is_file(follow_symlinks=False):  # the most of them
+                    found.append((name, entry.stat().st_size))
+                elif entry.is_dir(follow_symlinks=False):
                     if entry.name != OWN:
                         stack.append(f"{name}/")
                 elif entry.is_symlink() and not os.path.exists(entry.path):
-                    yield name, 0  # a dangling link is content too: its name counts
+                    found.append((name, 0))  # a dangling link is content too: its name counts
                 else:
-                    yield name, entry.stat().st_size
+                    found.append((name, entry.stat().st_size))
+    found.sort()
+    return found
 
 
 def _read(path: str, size: int) -> bytes:

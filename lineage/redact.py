@@ -69,6 +69,7 @@ _HARMLESS = frozenset({int, float, bool, type(None)})
 _RANDOM_LENGTH = 16
 _RANDOM_BITS = 3.0
 _KNOWN_LENGTH = 8
+_REMEMBERED = 500  # characters; what was found in shorter texts is remembered
 _WORD_LENGTH = 16  # a word below is no key of any provider
 
 
@@ -104,10 +105,7 @@ class Redactor:
             text = self._known.sub(REDACTED, text)
         if len(text) < _KNOWN_LENGTH or (len(text) < _WORD_LENGTH and text.isidentifier()):
             return text
-        for pattern in _PATTERNS:
-            text = pattern.sub(REDACTED, text)
-        text = _URL_LOGIN.sub(REDACTED, text)
-        return _FORTY_HEX.sub(REDACTED, _hide_assigned(text))
+        return _by_look(text) if len(text) < _REMEMBERED else _hide_by_look(text)
 
     @overload
     def value(self, value: dict[str, Any], name: str = "") -> dict[str, Any]: ...
@@ -175,6 +173,18 @@ def _looks_random(value: str) -> bool:
     total = len(value)
     bits = -sum(n / total * math.log2(n / total) for n in Counter(value).values())
     return bits >= _RANDOM_BITS
+
+
+def _hide_by_look(text: str) -> str:
+    """Remove what looks like a secret, or stands under the name of one."""
+    for pattern in _PATTERNS:
+        text = pattern.sub(REDACTED, text)
+    text = _URL_LOGIN.sub(REDACTED, text)
+    return _FORTY_HEX.sub(REDACTED, _hide_assigned(text))
+
+
+# every save of a run says nearly the same, and training waits for it
+_by_look = lru_cache(maxsize=2048)(_hide_by_look)
 
 
 def _hide_assigned(text: str) -> str:

@@ -6,14 +6,15 @@ name, three things are let through; everything else is refused.
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
-import zipfile
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
 __all__ = ["read_train_state"]
 
@@ -26,6 +27,8 @@ _TYPES = {
     "ShortStorage": "h",
 }  # fmt: skip
 
+_END, _ENTRY = b"PK\x05\x06", b"PK\x01\x02"  # of a ZIP archive's directory
+
 
 def read_train_state(path: str | os.PathLike[str]) -> dict[str, Number]:
     """Return the counters by name, e.g. ``step`` and ``consumed_train_samples``.
@@ -37,14 +40,20 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Number]:
         OSError: the file cannot be read.
         ValueError: it is no such archive.
     """
+    with open(path, "rb") as file:
+        data = file.read()  # a few KiB
     try:
-        with zipfile.ZipFile(path) as archive:
-            (name,) = [each for each in archive.namelist() if each.endswith("/data.pkl")]
-            with archive.open(name) as file:
-                found = _Reader(file, archive, name.removesuffix("data.pkl")).load()
+        entries = _entries(data)
+        (name,) = [each for each in entries if each.endswith("/data.pkl")]
+        found = _Reader(entries, name.removesuffix("data.pkl")).load()
     except (
-        zipfile.BadZipFile, pickle.UnpicklingError, EOFError, LookupError, TypeError, struct.error,
-    ) as error:  # fmt: skip
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise ValueError(f"{path} is no train state: {error}") from error
     counters = found.items() if isinstance(found, dict) else ()
     return {
@@ -52,12 +61,34 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Number]:
     }
 
 
+def _entries(data: bytes) -> dict[str, bytes]:
+    """Return the entries of a ZIP archive that are stored as they are, as torch stores them.
+
+    The standard library's module takes half as long as the rest of a hook for it.
+    """
+    end = data.rindex(_END)
+    count, _, at = struct.unpack_from("<HII", data, end + 10)
+    found = {}
+    for _ in range(count):
+        signature, method, size, named, extra, comment, start = struct.unpack_from(
+            "<4s6xH8xI4xHHH8xI", data, at
+        )
+        name = data[at + 46 : at + 46 + named].decode()
+        if signature != _ENTRY:
+            raise LookupError("its directory is damaged")
+        if method == 0:
+            begin = start + 30 + sum(struct.unpack_from("<HH", data, start + 26))
+            found[name] = data[begin : begin + size]
+        at += 46 + named + extra + comment
+    return found
+
+
 class _Reader(pickle.Unpickler):
     """Unpickles tensors of one number as that number."""
 
-    def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
-        super().__init__(file)
-        self._archive, self._prefix = archive, prefix
+    def __init__(self, entries: Mapping[str, bytes], prefix: str) -> None:
+        super().__init__(io.BytesIO(entries[f"{prefix}data.pkl"]))
+        self._entries, self._prefix = entries, prefix
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -70,7 +101,7 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         _, letter, key, *_ = pid
-        return letter, self._archive.read(f"{self._prefix}data/{key}")
+        return letter, self._entries[f"{self._prefix}data/{key}"]
 
 
 def _number(storage: tuple[str, bytes], offset: int, size: tuple[int, ...], *_: Any) -> Any:
