@@ -18,6 +18,7 @@ import nemotron.lineage as lineage  # noqa: E402 - from this folder
 from nemotron.kit.config.runconfig import KEYS  # noqa: E402
 from nemotron.kit.config.schema import EXECUTORS, KINDS, SECTIONS  # noqa: E402
 from nemotron.kit.config.variables import SECRET_FORMS  # noqa: E402
+from nemotron.kit.training import all_patches  # noqa: E402
 from nemotron.lineage import errors, events  # noqa: E402
 from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
 from nemotron.lineage.cli.exits import STATUSES  # noqa: E402
@@ -81,6 +82,30 @@ def event_kinds() -> str:
         vital = "yes" if cls.critical else ""
         parts.append(f"| `{kind}` | {vital} | {names} | {first} |")
     return "\n".join(parts) + "\n"
+
+
+def patches() -> str:
+    """Return the page of the patches."""
+    parts = [
+        "# Patches of frameworks\n", NOTE,
+        "What [`kit.track()`](../how-to/log-every-checkpoint.md) and the documented functions",
+        "observe. Each function of the framework runs once, as it was called; an observer's fault",
+        "is logged and goes no further. `lineage doctor` says what fits the installed releases.\n",
+    ]  # fmt: skip
+    for patch in all_patches():
+        parts += [
+            f"## {patch.name}\n",
+            f"{patch.why[0].upper()}{patch.why[1:]}.\n",
+            "| | |", "|---|---|",
+            f"| observes | `{patch.target}` |",
+            *(f"| or, where there is none | `{each}` |" for each in patch.otherwise),
+            f"| of | {patch.distribution} `{patch.versions}` |",
+            f"| relies on | `({', '.join(patch.parameters)}, ...)` |",
+            f"| upstream | <{patch.upstream}> |",
+            f"| goes away when | {patch.remove_when} |",
+            "",
+        ]  # fmt: skip
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def lineage_names() -> str:
@@ -205,6 +230,7 @@ PAGES = {
     "cli.md": commands,
     "errors.md": exceptions,
     "env-toml.md": env_toml,
+    "patches.md": patches,
     "events.md": event_kinds,
     "python.md": lineage_names,
     "kit.md": kit_names,

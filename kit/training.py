@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from nemotron.lineage import ArtifactURI, LineageError, RunStatus
 
 from . import session
+from .patches import wandb_ids
 from .patches.engine import look
 from .patches.hooks import Hooks
 from .resolvers import register_resolvers_from_config
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
     from .patches.patch import Patch, Status
 
-__all__ = ["FRAMEWORKS", "Tracking", "is_helper", "look_at_all", "observe", "patches_of", "track"]
+__all__ = [
+    "FRAMEWORKS",
+    "Tracking",
+    "all_patches",
+    "is_helper",
+    "look_at_all",
+    "observe",
+    "patches_of",
+    "track",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -182,12 +192,15 @@ def patches_of(framework: str) -> tuple[Patch, ...]:
     return found
 
 
+def all_patches() -> tuple[Patch, ...]:
+    """Return every patch there is; that of wandb puts right a fault."""
+    return (*(patch for name in FRAMEWORKS for patch in patches_of(name)), wandb_ids.PATCH)
+
+
 def look_at_all() -> tuple[Status, ...]:
     """Say of every patch whether it fits what is installed; no framework is imported."""
-    from .patches import wandb_ids  # beside the frameworks: a fault of wandb
-
-    patches = (patch for name in FRAMEWORKS for patch in patches_of(name))
-    return (*map(look, patches), wandb_ids.look())
+    patches = all_patches()
+    return (*map(look, patches[:-1]), wandb_ids.look())
 
 
 def is_helper() -> bool:

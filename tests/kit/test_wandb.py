@@ -410,3 +410,27 @@ print(json.dumps([*seen, wandb.run is None]))
     if mode == "offline":
         assert seen == ["p", "", "n", "data-prep", ["a", "b"]]
         assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
+
+
+def test_every_run_shows_its_inputs_and_tags(tmp_path: Path) -> None:
+    """Twice in one process, whether wandb was imported before or not."""
+    program = """
+import json
+import nemotron.lineage as lineage
+with lineage.open() as store, store.run("prep") as prep:
+    prep.publish("tokens", path="tokens.bin", type="dataset", external=True)
+patch_wandb_init_for_lineage(artifact_qualified_names=["art://tokens:v1"], tags=["sft"])
+tags = []
+for name in ("first", "second"):
+    run = wandb.init(project="p", tags=[name])
+    tags.append(list(run.tags))
+    start_run(name).publish(name, path=f"{name}.pt", type="model", external=True)
+    end_run()
+    run.finish()
+with lineage.open() as store:
+    inputs = [[str(each.target) for each in store.inputs(name)] for name in ("first", "second")]
+print(json.dumps([tags, inputs]))
+"""
+    tags, inputs = json.loads(_real(program, tmp_path, WANDB_MODE="offline"))
+    assert tags == [["first", "sft"], ["second", "sft"]]
+    assert inputs == [["art://tokens:v1"], ["art://tokens:v1"]]
