@@ -42,21 +42,29 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
     stack = [""]
     while stack:
         inside = stack.pop()
-        with os.scandir(os.path.join(folder, inside)) as entries:
-            for entry in entries:
-                name = f"{inside}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != OWN:
+        # names are looked up from the folder itself, not from the root each time
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(os.path.join(folder, inside), flags)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    name = f"{inside}{entry.name}"
+                    if not entry.is_dir(follow_symlinks=False):
+                        yield name, _status(entry)
+                    elif entry.name != OWN:
                         stack.append(f"{name}/")
-                    continue
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:
-                    if not entry.is_symlink():
-                        raise
-                    yield name, None
-                else:
-                    yield name, status if S_ISREG(status.st_mode) else None
+        finally:
+            os.close(descriptor)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        if entry.is_symlink():
+            return None
+        raise
+    return status if S_ISREG(status.st_mode) else None
 
 
 @dataclass(frozen=True)

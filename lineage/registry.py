@@ -292,7 +292,8 @@ class Lineage(Reader):
         """Look whether a version is still there and unchanged, reading every byte of it.
 
         A version that is not sealed is compared by its fingerprint alone, and the answer says so.
-        Whether it is missing or was found again is recorded, as by ``look``; nothing else is.
+        Whether it is missing or was found again is recorded, as by ``look``, unless the store is
+        read-only; nothing else is.
 
         Args:
             reference: the version.

@@ -99,13 +99,15 @@ class Remembered:
     def digest(self, listing: Listing) -> Digest | None:
         """Return the digest of a listing that was read to its end before, or None."""
         rows = self._ask(
-            "SELECT digest, size, files FROM tree WHERE root=? AND stamp=?",
+            "SELECT digest, size, files, used FROM tree WHERE root=? AND stamp=?",
             os.fsencode(listing.root), listing.stamp,
         )  # fmt: skip
         if not rows:
             return None
-        self._touch(listing)
-        return Digest(*rows[0])
+        *digest, used = rows[0]
+        if used != self._today:
+            self._touch(listing)
+        return Digest(*digest)
 
     def keep_digest(self, listing: Listing, digest: Digest) -> None:
         """Note the digest of a listing."""

@@ -137,7 +137,8 @@ def seal_all(
 
 def verify(store: Lineage, reference: Reference, progress: Progress | None = None) -> Verification:
     """Do what ``Lineage.verify`` promises."""
-    version = store.look(reference)
+    look = store.version if store.journal.read_only else store.look
+    version = look(reference)
     if version.state in (State.DELETED, State.REPLACED):
         sentence = f"{version.uri} was {version.state}. Try: lineage show {version.uri}"
         return Verification(version=version, verdict=Verdict.GONE, sentence=sentence)
@@ -205,8 +206,7 @@ def _read(
         found = digest_listing(listing, pace, memory=memory, algorithm=algorithm)
         same = Listing.of(version.address) == listing
     except FileNotFoundError as error:
-        path = error.filename or version.address
-        message = f"{version.uri}: {path} vanished while it was read"
+        message = f"{version.uri}: files vanished from {version.address} while it was read"
         raise ContentChanged(version.address, message) from error
     if not same:
         message = f"{version.uri}: files came or went in {version.address} while it was read"

@@ -307,6 +307,15 @@ def test_missing_version_is_recorded_until_it_is_found_again(
     assert (found.verdict, found.version.state) == (Verdict.UNCHANGED, State.LIVE)
 
 
+def test_read_only_store_is_verified_without_a_record(
+    store: Lineage, version: Version, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(out)
+    monkeypatch.setattr(store.journal, "read_only", True)
+    assert store.verify("model").verdict is Verdict.MISSING
+    assert store.version("model").state is State.LIVE
+
+
 def test_gone_version_is_said_to_be_gone(store: Lineage, version: Version) -> None:
     store.retire("model", "no longer needed")
     found = store.verify("model:v1")
