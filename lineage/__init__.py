@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import StoreTooNew as StoreTooNew
     from .errors import StoreUnsuitable as StoreUnsuitable
     from .errors import URIError as URIError
+    from .filesystems import filesystem_kind as filesystem_kind
     from .foreign.manifest import write_manifests as write_manifests
     from .graph import Diff as Diff
     from .graph import Edge as Edge
@@ -83,6 +84,7 @@ _HOMES = {
         "StoreBusy StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
         "StoreTooNew StoreUnsuitable URIError"
     ),
+    "filesystems": "filesystem_kind",
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",

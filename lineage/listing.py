@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["RANDOM", "Listing", "Stamp", "stamp", "walk"]
+__all__ = ["OWN", "RANDOM", "Listing", "Stamp", "stamp"]
 
 OWN = ".lineage"  # our intakes beside checkpoints are no part of them
 # Torch's distributed checkpoints hold a random id in it: another one at every save of equal content
@@ -33,7 +33,7 @@ def stamp(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def walk(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
+def _walk(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
     """Yield (path inside, status) of every file below a folder, our own left out.
 
     The status is None for what has no bytes to read: dangling links, links to folders, sockets.
@@ -95,7 +95,7 @@ class Listing:
             root,
             {
                 name: None if status is None else stamp(status)
-                for name, status in walk(root)
+                for name, status in _walk(root)
                 if name != RANDOM
             },
         )

@@ -26,7 +26,7 @@ LAYERS = [
     ["config.profiles"],
     ["config"],
     ["cli"],
-    ["trackers", "session", "credentials", "wandb"],
+    ["trackers", "session", "credentials", "paths", "wandb"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
     ["artifacts"],
