@@ -110,7 +110,9 @@ def host_path(
     if kind == "network" and mount.kind not in _OF_A_MACHINE:
         return _on_server(mounts, mount, text, environ)
     if kind == "fleeting":
-        return _by_variable(text, f"{mount.point} is {mount.kind}, which no other host sees", environ)
+        return _by_variable(
+            text, f"{mount.point} is {mount.kind}, which no other host sees", environ
+        )
     evidence = next((each for each in mounts if _shows_root(each, mount)), None)
     if evidence is not None:
         outside = os.path.normpath(_inside_volume(mount) + text[len(mount.point) :])

@@ -50,6 +50,7 @@ class Remembered:
     def __init__(self, folder: str | None) -> None:
         self._today = int(time.time() // _DAY)
         self._noted = 0.0
+        self._waiting: list[tuple[object, ...]] = []
         self._db: sqlite3.Connection | None = None
         if folder is not None:
             self._path = os.path.join(folder, f"{_NAME}-{os.getuid()}.db")
@@ -116,8 +117,8 @@ class Remembered:
             os.fsencode(listing.root), listing.stamp, digest.text, digest.size, digest.files,
             self._today,
         )  # fmt: skip
-        self._touch(listing)
         self._note()
+        self._touch(listing)
 
     # --------------------------------------------------------------- single files
 
@@ -140,12 +141,7 @@ class Remembered:
         known = listing.files[name]
         if known is None:
             return
-        if self._db is not None and not self._db.in_transaction:
-            self._tell("BEGIN IMMEDIATE")
-        self._tell(
-            "INSERT OR REPLACE INTO file VALUES(?,?,?,?)",
-            os.fsencode(listing.path(name)), _text(known), value, self._today,
-        )  # fmt: skip
+        self._waiting.append((os.fsencode(listing.path(name)), _text(known), value, self._today))
         if known[0] >= _BIG or time.monotonic() - self._noted > _SOON:
             self._note()
 
@@ -168,8 +164,13 @@ class Remembered:
         return (root, root) if listing.is_file else (root + b"/", root + b"0")  # 0 follows /
 
     def _note(self) -> None:
-        if self._db is not None and self._db.in_transaction:
+        """Write what waits, all at once: the file is never held while bytes are read."""
+        if self._waiting:
+            self._tell("BEGIN IMMEDIATE")
+            for row in self._waiting:
+                self._tell("INSERT OR REPLACE INTO file VALUES(?,?,?,?)", *row)
             self._tell("COMMIT")
+            self._waiting.clear()
         self._noted = time.monotonic()
 
     def _ask(self, statement: str, *values: object) -> list[Any]:
@@ -191,16 +192,16 @@ class Remembered:
 
     def _give_up(self, error: sqlite3.Error) -> None:
         _log.info("%s cannot be used any more (%s): everything is read", self._path, error)
-        self.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def close(self) -> None:
         """Give the connection back. Closing twice is harmless."""
+        self._note()
         if self._db is not None:
-            db, self._db = self._db, None
-            with suppress(sqlite3.Error):
-                if db.in_transaction:
-                    db.execute("COMMIT")
-            db.close()
+            self._db.close()
+            self._db = None
 
     def __enter__(self) -> Self:
         """Return itself."""

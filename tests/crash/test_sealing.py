@@ -233,6 +233,14 @@ def test_store_in_memory_has_no_sealer() -> None:
         lineage.start_sealing("memory:")
 
 
+def test_long_log_begins_anew(place: Path) -> None:
+    assert _sealer(place, "--patience", "0").wait(30) == 0
+    (log,) = place.parent.rglob(f"sealing-{os.getuid()}.log")
+    log.write_bytes(b"x" * (2 << 20))
+    assert _sealer(place, "--patience", "0").wait(30) == 0
+    assert 0 < log.stat().st_size < 1000
+
+
 def test_sealer_of_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
     assert _sealer(tmp_path / "no.db").wait(20) == 1
     assert not (tmp_path / "no.db").exists()
