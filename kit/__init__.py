@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .credentials import find_wandb_key as find_wandb_key
     from .credentials import missing_wandb_login as missing_wandb_login
     from .credentials import wandb_base_url as wandb_base_url
+    from .paths import HostPath as HostPath
+    from .paths import host_path as host_path
     from .resolvers import clear_artifact_cache as clear_artifact_cache
     from .resolvers import register_resolvers as register_resolvers
     from .resolvers import register_resolvers_from_config as register_resolvers_from_config
@@ -85,6 +87,7 @@ _HOMES = {
         "Credential explain_hf explain_wandb find_hf_token find_wandb_key missing_wandb_login "
         "wandb_base_url"
     ),
+    "nemotron.kit.paths": "HostPath host_path",
     "nemotron.kit.resolvers": (
         "clear_artifact_cache register_resolvers register_resolvers_from_config"
     ),

@@ -38,8 +38,12 @@ class Places:
         return Location(real, None if self._is_shared(real, device) else self.host)
 
     def is_there(self, location: Location) -> bool | None:
-        """Tell whether there is something at a place; None when this host cannot know."""
-        if location.is_address or location.host not in (None, self.host):
+        """Tell whether there is something at a place; None when this host cannot know.
+
+        Whoever declares an external path does not say which host sees it.
+        """
+        elsewhere = location.host not in (None, self.host)
+        if elsewhere or location.external or location.is_address:
             return None
         try:
             os.stat(location.path)

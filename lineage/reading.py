@@ -273,6 +273,10 @@ class Reader:
             raise PathNotFoundError(location.path)
         return location
 
+    def is_there(self, version: Version) -> bool | None:
+        """Tell whether there is something at a version's place; None when this host cannot know."""
+        return self._places.is_there(version.location)
+
     # --------------------------------------------------------------- internal
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -377,8 +381,8 @@ class Reader:
 def _check_digest(version: Version, wanted: str) -> None:
     if version.digest is None:
         raise Conflict(
-            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, or "
-            "publish it with digest='now'"
+            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, "
+            f"or seal it. Try: lineage seal {version.uri}"
         )
     if not version.digest.startswith(wanted):
         raise Conflict(f"{version.uri} has digest {version.digest}, not {wanted}")

@@ -30,12 +30,13 @@ from .metadata import plain
 from .model import State, Version
 from .reading import Reader
 from .run import Run
+from .seals import Verification, seal, verify
 from .settings import choose_store
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .clock import Clock
     from .intake import Writer
@@ -253,12 +254,62 @@ class Lineage(Reader):
         A path of another host, an address or a folder that cannot be read is not judged.
         """
         version = self.version(reference)
-        there = self._places.is_there(version.location)
+        there = self.is_there(version)
         if there is False and version.state is State.LIVE:
             self.commit(Missing(version=version.id, host=socket.gethostname()))
         elif there and version.state is State.MISSING:
             self.commit(Found(version=version.id, host=socket.gethostname()))
         return self.version(version.uri)
+
+    def seal(
+        self,
+        reference: str | ArtifactURI | Version,
+        *,
+        rate: float | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Version:
+        """Read all bytes of a version and record their digest; a sealed version is left as it is.
+
+        The store is not held while reading. What was read to its end is remembered on this host,
+        so that a later call goes on there, however this one ended. Nothing is recorded unless the
+        bytes are those whose fingerprint was published and nobody wrote to them meanwhile.
+
+        Args:
+            reference: the version.
+            rate: bytes a second at the most, or None.
+            progress: called with (bytes done, bytes in all).
+
+        Returns:
+            The version with its digest.
+
+        Raises:
+            ContentChanged: what lies there is not what was published, or changes right now.
+            PathNotFoundError: nothing lies there, or this host cannot see it.
+            ArtifactGone: the version was deleted or replaced.
+            OSError: a file cannot be read.
+        """
+        return seal(self, reference, rate=rate, progress=progress)
+
+    def verify(
+        self,
+        reference: str | ArtifactURI | Version,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Verification:
+        """Look whether a version is still there and unchanged, reading every byte of it.
+
+        A version that is not sealed is compared by its fingerprint alone, and the answer says so.
+        Whether it is missing or was found again is recorded, as by ``look``, unless the store is
+        read-only; nothing else is.
+
+        Args:
+            reference: the version.
+            progress: called with (bytes done, bytes in all).
+
+        Raises:
+            ArtifactNotFoundError: there is no such version.
+            OSError: a file cannot be read.
+        """
+        return verify(self, reference, progress)
 
     def pin(self, references: Iterable[str], *, job: str) -> dict[str, str]:
         """Resolve all references of a job once; whoever asks later gets the same answer.

@@ -25,7 +25,7 @@ LAYERS = [
     ["config.reading", "config.layers"],
     ["config.profiles"],
     ["config"],
-    ["trackers", "session", "credentials"],
+    ["trackers", "session", "credentials", "paths"],
     ["artifacts.base"],
     ["artifacts.data", "artifacts.model"],
     ["artifacts"],
