@@ -18,7 +18,7 @@ from nemotron.lineage import filesystem_kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HostPath", "host_path"]
+__all__ = ["HostPath", "host_path", "mount_points"]
 
 NEMO_RUN = "/nemo_run"  # where nemo-run mounts a job's folder, whatever it is called outside
 
@@ -121,6 +121,15 @@ def host_path(
     what = f"{mount.point} is {mount.root} of {mount.source} ({mount.kind})"
     why = f"{what}, and where the host mounts that cannot be seen from here"
     return _by_variable(text, why, environ)
+
+
+def mount_points(mountinfo: str) -> list[str]:
+    """Return where something is mounted, the longest path first.
+
+    Args:
+        mountinfo: the text of ``/proc/self/mountinfo``.
+    """
+    return sorted({each.point for each in _parse(mountinfo)}, key=len, reverse=True)
 
 
 @lru_cache(maxsize=2)

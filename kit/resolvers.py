@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from nemotron.lineage import ArtifactURI, Launch, Pinned, pin_job
 
 from . import session
+from .containers import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -190,7 +191,7 @@ def _field(key: str, pinned: Pinned, field: str) -> Any:
 
 
 def _facts(pinned: Pinned) -> dict[str, Any]:
-    path = pinned.address
+    path = inside(pinned.address)
     facts: dict[str, Any] = {
         "path": path, "version": pinned.version, "name": pinned.name, "type": pinned.type,
         "uri": pinned.uri, "qualified_name": pinned.uri, "created_at": pinned.created_at,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from nemotron.lineage import Launch, Lineage, LineageError, RunStatus, Version
 from nemotron.lineage import open as open_store
 
+from .containers import outside
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -150,7 +152,7 @@ def store() -> Lineage:
     """Return the open store: that of ``init``, else the default one."""
     with _lock:
         if _slot.store is None:
-            _slot.store = open_store(address())
+            _slot.store = open_store(address(), outside=outside)
         return _slot.store
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .intake import Writer
     from .journal.base import Journal
     from .journal.decide import Outcome
+    from .places import Outside
 
 __all__ = ["ANY", "Lineage", "open_store"]
 
@@ -64,6 +65,7 @@ def open_store(
     *,
     create: bool = True,
     environ: Mapping[str, str] | None = None,
+    outside: Outside | None = None,
 ) -> Lineage:
     """Open a store, and make it where it is not there yet.
 
@@ -74,6 +76,8 @@ def open_store(
             data folder. ``lineage where`` says which one and why.
         create: make it when it is not there.
         environ: the environment, by default that of the process.
+        outside: tells what a path is called outside of the container that this process is in, so
+            that records name it as all hosts do.
 
     Raises:
         StoreUnsuitable: a SQLite file on a network filesystem, a folder with other things in it.
@@ -83,7 +87,7 @@ def open_store(
     if warning is not None:
         _log.warning("%s", warning)
     _log.debug("opening the store %s (%s)", address, why)
-    return Lineage(open_journal(address, create=create), environ=environ)
+    return Lineage(open_journal(address, create=create), environ=environ, outside=outside)
 
 
 class Lineage(Reader):
@@ -96,6 +100,7 @@ class Lineage(Reader):
         clock: tells when something occurred.
         environ: for the launcher's variables, and for secrets that must not get into records; by
             default that of the process.
+        outside: tells what a path is called outside of the container that this process is in.
     """
 
     def __init__(
@@ -104,8 +109,9 @@ class Lineage(Reader):
         *,
         clock: Clock | None = None,
         environ: Mapping[str, str] | None = None,
+        outside: Outside | None = None,
     ) -> None:
-        super().__init__(journal, clock=clock, environ=environ)
+        super().__init__(journal, clock=clock, environ=environ, outside=outside)
         self._occasions: dict[str, int] = {}
 
     # -------------------------------------------------------------------- runs

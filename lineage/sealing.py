@@ -28,6 +28,7 @@ from .journal.kinds import absolute
 from .pace import yield_to_others
 from .registry import open_store
 from .seals import seal_all
+from .settings import choose_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +46,10 @@ _LOG_SIZE = 1 << 20  # bytes; beyond it the log begins anew
 
 
 def start_sealing(
-    address: str | os.PathLike[str], *, rate: float | None = None, patience: float = _PATIENCE
+    address: str | os.PathLike[str] | None,
+    *,
+    rate: float | None = None,
+    patience: float = _PATIENCE,
 ) -> None:
     """Have everything that is not sealed yet sealed by a process in the background.
 
@@ -55,7 +59,7 @@ def start_sealing(
     Slurm job step; what is left then, ``lineage seal`` finishes.
 
     Args:
-        address: the store's, as for ``open``.
+        address: the store's, or None, as for ``open``.
         rate: bytes a second at the most, or None.
         patience: seconds without anything to seal, after which the sealer ends.
 
@@ -63,7 +67,7 @@ def start_sealing(
         StoreUnsuitable: a store in memory, which no other process sees.
         OSError: no process can be started.
     """
-    place = absolute(os.fspath(address))
+    place = absolute(choose_store(address)[0])
     if place == "memory:":
         raise StoreUnsuitable("a store in memory cannot be sealed by another process; use seal()")
     words = [sys.executable, "-P", "-m", "nemotron.lineage.sealing", place]
