@@ -252,7 +252,8 @@ class Artifact(BaseModel):
         """
         version = session.store().resolve(uri)
         data = {
-            "path": inside(str(version.path)), "metadata": dict(version.metadata), "name": version.name,
+            "path": inside(str(version.path)), "metadata": dict(version.metadata),
+            "name": version.name,
             "created_at": version.occurred.isoformat(), "producer": version.run or "local",
         }  # fmt: skip
         artifact = cls._build(data, str(version.uri))
