@@ -90,11 +90,7 @@ class Tracking:
         trace: TracebackType | None,
     ) -> None:
         """End the run as the block ended."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.end()
-        else:
-            aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
-            self.end(RunStatus.ABORTED if aborted else RunStatus.FAILED)
+        self.end(RunStatus.of(error))
 
 
 def track(

@@ -254,11 +254,10 @@ class Run(Recording):
         trace: TracebackType | None,
     ) -> None:
         """End the run as the block ended."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        status = RunStatus.of(error)
+        if status is RunStatus.OK:
             self.end()
             return
-        aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
-        status = RunStatus.ABORTED if aborted else RunStatus.FAILED
         try:
             self.end(status, error=f"{type(error).__name__}: {error}")
         except (LineageError, OSError):
