@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # as typing's, without its import
 
     open = open_store  # noqa: A001 - the name of the API
     from .run import Run as Run
+    from .settings import choose_store as choose_store
     from .settings import find_settings as find_settings
     from .settings import read_settings as read_settings
     from .settings import settings_folders as settings_folders
@@ -90,7 +91,7 @@ _HOMES = {
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",
-    "settings": "find_settings read_settings settings_folders",
+    "settings": "choose_store find_settings read_settings settings_folders",
     "source": "SourceURI",
     "uri": "ArtifactURI",
 }
