@@ -12,7 +12,7 @@ from .schema import DGXCLOUD, KUBEFLOW, SLURM
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SECRET_FORMS", "as_table", "check_secrets", "checked_variables"]
+__all__ = ["SECRET_FORMS", "as_table", "check_secrets", "checked_variables", "is_safe"]
 
 SECRET_FORMS = {
     "env": "the variable itself is among the job's variables",
@@ -90,6 +90,11 @@ def checked_variables(
             )
         texts[name] = text
     return texts
+
+
+def is_safe(text: str) -> bool:
+    """Tell whether a value may go into a request and into a shell script at once."""
+    return bool(_SAFE.fullmatch(text))
 
 
 def check_secrets(value: Any, place: Place) -> None:
