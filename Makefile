@@ -10,7 +10,14 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-hydra test-wandb test-root test-all lint types docs locks clean
+# Environments of frameworks are heavy: one each outside the repository, for every checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nemotron-lineage
+key = $(firstword $(shell cat $(1) | cksum))
+NEMO_RUN := $(CACHE)/nemo-run-$(call key,locks/nemo-run.txt)
+RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
+
+.PHONY: demo test test-hydra test-wandb test-root test-nemo-run test-slurm test-ray test-all lint \
+	types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -31,7 +38,19 @@ test-wandb: $(VENV)-wandb/test.done
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
 		tests/kit/test_credentials.py
 
-test-all: test docs test-hydra test-wandb test-root
+# the real nemo-run: every constructor, local jobs, request bodies
+test-nemo-run: $(NEMO_RUN)/made.done
+	$(NEMO_RUN)/bin/python -m pytest -q -n auto tests/integration/nemo_run
+
+# a real Slurm on this machine; needs root, and slurm-wlm, munge, openssh-server and rsync of Debian
+test-slurm: $(NEMO_RUN)/made.done
+	$(NEMO_RUN)/bin/python -m pytest -q tests/integration/slurm
+
+# a real Ray on this machine
+test-ray: $(RAY)/made.done
+	$(RAY)/bin/python -m pytest -q tests/integration/ray
+
+test-all: test docs test-hydra test-wandb test-root test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -52,6 +71,10 @@ locks: # one set of versions for all three, so that one environment serves them
 		-c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
+	$(COMPILE) pyproject.toml locks/nemo-run.in --extra demo --extra testing --extra nemo-run \
+		--group test -c locks/lint.txt -o locks/nemo-run.txt
+	$(COMPILE) pyproject.toml --extra testing --extra ray --group test -c locks/lint.txt \
+		-o locks/ray.txt
 	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \
 		-c locks/lint.txt -o locks/wandb.txt
 
@@ -93,6 +116,15 @@ $(VENV)-wandb/test.done: $(VENV)/made.done locks/wandb.txt | $(LINKS)
 	$(BIN)/python -m venv --clear --without-pip $(@D)
 	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: \
 		-r locks/wandb.txt
+	@touch $@
+
+# found by what their locks hold, so nothing that is newer makes them anew
+$(NEMO_RUN)/made.done: LOCK = locks/nemo-run.txt
+$(RAY)/made.done: LOCK = locks/ray.txt
+$(NEMO_RUN)/made.done $(RAY)/made.done: | $(VENV)/made.done $(LINKS)
+	mkdir -p $(CACHE)
+	$(BIN)/python -m venv --clear --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: -r $(LOCK)
 	@touch $@
 
 $(VENV)/lint.done: $(VENV)/test.done locks/lint.txt

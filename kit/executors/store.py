@@ -52,7 +52,7 @@ def store_of_job(
         advice = f"add {os.path.dirname(path)} to mounts"
     else:
         advice = "set LINEAGE_STORE in env_vars of the profile to the store as the job sees it"
-    return None, f"the job is told of no store: {path} is on this side alone; {advice}"
+    return None, f"the job gets no store: {path} is on this side alone; {advice}"
 
 
 def _inside(path: str, mounts: list[str]) -> str | None:
