@@ -16,6 +16,9 @@ key = $(firstword $(shell cat $(1) | cksum))
 NEMO_RUN := $(CACHE)/nemo-run-$(call key,locks/nemo-run.txt)
 RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
 
+# a folder that is named as what it tests: pytest would take the one for the other
+FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
+
 .PHONY: demo test test-hydra test-wandb test-root test-nemo-run test-slurm test-ray test-all lint \
 	types docs locks clean
 
@@ -38,9 +41,10 @@ test-wandb: $(VENV)-wandb/test.done
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
 		tests/kit/test_credentials.py
 
-# the real nemo-run: every constructor, local jobs, request bodies
+# the real nemo-run: every constructor, local jobs, request bodies; invoke leaves pipes open
 test-nemo-run: $(NEMO_RUN)/made.done
-	$(NEMO_RUN)/bin/python -m pytest -q -n auto tests/integration/nemo_run
+	$(NEMO_RUN)/bin/python -m pytest -q -n auto $(call FOUND,nemo_run) \
+		-W ignore::pytest.PytestUnraisableExceptionWarning tests/integration/nemo_run
 
 # a real Slurm on this machine; needs root, and slurm-wlm, munge, openssh-server and rsync of Debian
 test-slurm: $(NEMO_RUN)/made.done
@@ -48,7 +52,7 @@ test-slurm: $(NEMO_RUN)/made.done
 
 # a real Ray on this machine
 test-ray: $(RAY)/made.done
-	$(RAY)/bin/python -m pytest -q tests/integration/ray
+	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
 
 test-all: test docs test-hydra test-wandb test-root test-nemo-run test-slurm test-ray
 

@@ -208,12 +208,18 @@ def _watched(job: Job, slowest: float) -> Outcome:
 
 @contextmanager
 def _private_files() -> Iterator[None]:
-    """Have all files that are made here and by nemo-run readable by the user alone."""
+    """Have all files that are made here and by nemo-run readable by the user alone.
+
+    And keep nemo-run from reading what is typed or piped in here, as it does with every command.
+    """
     before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+    with open(os.devnull, encoding="utf-8") as nothing:
+        typed, sys.stdin = sys.stdin, nothing
+        try:
+            yield
+        finally:
+            sys.stdin = typed
+            os.umask(before)
 
 
 def _say(*sentences: str) -> None:

@@ -6,6 +6,7 @@ import json
 import shlex
 import stat
 import sys
+import warnings
 from pathlib import Path
 from secrets import token_hex
 
@@ -16,7 +17,9 @@ from nemotron import lineage
 from ..leaks import files_with, logs, watching_processes
 from .conftest import Cluster, Result, User, until
 
-pytest.importorskip("nemo_run")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # those of what nemo-run imports
+    pytest.importorskip("nemo_run")
 
 SEEN = """\
 import json, os, sys
