@@ -60,13 +60,13 @@ def run(words: argparse.Namespace) -> int:
     parser.add_argument("profile")
     parser.add_argument("overrides", nargs="*")
     chosen = parser.parse_intermixed_args(before, words)
-    config = load_run_profile(
-        chosen.profile, chosen.file, overrides=chosen.overrides, accepts=accepted
-    )
-    config = replace(
-        config, detach=config.detach or chosen.detach, dry_run=config.dry_run or chosen.dry_run
-    )
     try:
+        config = load_run_profile(
+            chosen.profile, chosen.file, overrides=chosen.overrides, accepts=accepted
+        )
+        config = replace(
+            config, detach=config.detach or chosen.detach, dry_run=config.dry_run or chosen.dry_run
+        )
         return launch(
             Request(
                 command=command,

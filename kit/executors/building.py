@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ __all__ = ["Plan", "assemble", "build_executor", "prepare"]
 _log = logging.getLogger(__name__)
 
 _INSIDE = f"/nemo_run/{sourced.FOLDER}/{sourced.NAME}"
-_SOURCES = (SLURM, DGXCLOUD)
+_EXPANDED = re.compile(r"\$(?:\w|\{)")  # os.path.expandvars, and there is no escape from it
 
 
 @dataclass(slots=True)
@@ -131,7 +132,7 @@ def prepare(
     elif "LINEAGE_STORE" not in found.plain and notice is not None:
         found.notices.append(notice)
     handover = hand_over(config, found, environ, ray=ray)
-    _refuse_unsafe(config.executor, handover.variables)
+    _refuse_unsafe(config.executor, handover.variables, ray=ray)
     return Plan(config, handover, found.plain.get("LINEAGE_STORE"), ray, notices=handover.notices)
 
 
@@ -177,12 +178,14 @@ def _quoted(executor: str, value: str) -> str:
     return value
 
 
-def _refuse_unsafe(executor: str, variables: Mapping[str, str]) -> None:
-    """Refuse what would be read by a shell and by a request; no quoting serves both."""
-    if executor not in (DGXCLOUD, KUBEFLOW):
-        return
+def _refuse_unsafe(executor: str, variables: Mapping[str, str], *, ray: bool) -> None:
+    """Refuse what would be read by a shell and by a request: no quoting serves both."""
     for name, value in variables.items():
-        if not is_safe(value):
+        if ray and _EXPANDED.search(value):
+            raise Place(path=("env_vars", name)).error(
+                "has a $ in its value, which Ray would expand", "set it in the job itself"
+            )
+        if executor in (DGXCLOUD, KUBEFLOW) and not is_safe(value):
             raise Place(path=("env_vars", name)).error(
                 f"has a value that {executor} cannot carry as it is",
                 "use letters, digits and _ . / : @ , + = - alone",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 
-__all__ = ["for_shell", "for_template", "shell_word"]
+__all__ = ["for_shell", "for_template", "for_two_shells", "shell_word"]
 
 # where a job finds its folder; outside of containers nemo-run rewrites it in all that it writes
 FOLDER = "/nemo_run"
+# what is special between double quotes, and within ${...}
+_BETWEEN = re.compile(r"[\\$`\"}]")
 # what string.Template replaces
 _TEMPLATE = re.compile(r"\$(?:\$|\{?[A-Za-z_])")
 
@@ -35,6 +37,18 @@ def for_template(value: str) -> str:
     ('$$$$ and $${app_id}', '5 $')
     """
     return value.replace("$", "$$") if _TEMPLATE.search(value) else value
+
+
+def for_two_shells(word: str) -> str:
+    r"""Quote a word for ``"${COMMAND:-...}"``, which another shell reads then.
+
+    >>> print(for_two_shells("train.py"), for_two_shells('say "$HOME"'))
+    train.py 'say \"\$HOME\"'
+    """
+    quoted = shlex.quote(word)
+    if "'" in word:  # bash counts them on its way to the closing brace
+        quoted = "$'{}'".format(word.replace("\\", "\\\\").replace("'", "\\047"))
+    return _BETWEEN.sub(r"\\\g<0>", quoted)
 
 
 def shell_word(word: str) -> str:

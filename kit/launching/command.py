@@ -9,7 +9,7 @@ from ..executors.quoting import shell_word
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["script_of", "shell_text"]
+__all__ = ["script_of"]
 
 _PINS = """\
 lineage_pins="${{0%.sh}}.pins.json"
@@ -30,15 +30,6 @@ exit "$lineage_status"
 """
 
 
-def shell_text(command: Sequence[str]) -> str:
-    r"""Return a command as text for a shell.
-
-    >>> print(shell_text(["python", "train.py", "--name", "a b; $HOME"]))
-    python train.py --name $'a b; \044HOME'
-    """
-    return " ".join(shell_word(word) for word in command)
-
-
 def script_of(
     text: str,
     *,
@@ -50,7 +41,7 @@ def script_of(
     """Return the script of a job.
 
     Args:
-        text: the command, as ``shell_text`` returns it.
+        text: the command, as a shell reads it.
         folder: where it runs, unless that is seen to otherwise.
         startup: shell commands before it; one that fails ends the job.
         pins: the page of the job's pins, for a file beside the script.

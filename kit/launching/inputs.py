@@ -71,10 +71,8 @@ class Inputs:
         self.pins = resolve(list(dict.fromkeys(asked)))
         for word in self.words:
             pinned = self.pins[word.reference]
-            path = ArtifactURI.parse(word.reference).path
-            uri = f"{pinned.uri}#{path}" if path else pinned.uri
-            self.command[word.at] = word.before + uri
-            self.pins.setdefault(uri, pinned)
+            self.command[word.at] = word.before + pinned.uri
+            self.pins.setdefault(pinned.uri, pinned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +163,11 @@ def _is_known(word: _Word, exists: Callable[[str], object]) -> bool:
 def pins_page(job: str, pins: Mapping[str, Pinned]) -> str:
     """Return the pins of a job as ``LINEAGE_PINS`` takes them, in one line of ASCII.
 
-    nemo-run rewrites its folder in all scripts; JSON may write a slash in another way.
+    nemo-run rewrites its folder in all scripts, and Ray expands variables; JSON may write a slash
+    and a dollar in another way.
     """
     page: dict[str, Any] = {
         "format": 1, "job": job, "pins": {text: asdict(pin) for text, pin in pins.items()},
     }  # fmt: skip
-    return json.dumps(page, separators=(",", ":")).replace("/nemo_run", "\\/nemo_run")
+    text = json.dumps(page, separators=(",", ":"))
+    return text.replace("/nemo_run", "\\u002fnemo_run").replace("$", "\\u0024")

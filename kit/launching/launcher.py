@@ -16,7 +16,6 @@ from nemotron.lineage import open as open_store
 from ..config.schema import LOCAL
 from ..executors.building import prepare
 from ..resolvers import ROLES
-from .command import shell_text
 from .following import follow
 from .guard import Guard, LaunchError, stoppable
 from .inputs import find_inputs, pins_page
@@ -153,10 +152,8 @@ class _Launch:
 
     def _task(self) -> Task:
         command, pins = self._inputs.command, self._inputs.pins
-        return Task(
-            self._request.text or shell_text(command), command, self._identity,
-            pins_page(self._job, pins) if pins else None,
-        )  # fmt: skip
+        page = pins_page(self._job, pins) if pins else None
+        return Task(command, self._identity, page, self._request.text)
 
     def _submission(self, plan: Plan) -> AbstractContextManager[Job]:
         if self._request.ray:

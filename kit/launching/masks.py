@@ -23,8 +23,8 @@ class Mask:
     """Hides what a job is given in secret, by its values and by its names.
 
     >>> mask = Mask({"MY_KEY": "not to be seen"})
-    >>> mask.text("I saw 'not to be seen'"), mask.script("export MY_KEY=$'5'")
-    ("I saw '[redacted]'", 'export MY_KEY=[redacted]')
+    >>> print(mask.text("he said: not to be seen"), mask.script("export MY_KEY=5"))
+    he said: [redacted] export MY_KEY=[redacted]
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..config.masking import HIDDEN, shown
 from ..executors import sourced
 from ..executors.quoting import shell_word
-from .command import shell_text
 from .submission import task_script
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ def preview(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> None:
 
 def _lines(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> Iterator[str]:
     config, handover = plan.config, plan.handover
-    if task.text == shell_text(task.words):
-        task = replace(task, text=shell_text(mask.command(task.words)))
+    task = replace(task, words=mask.command(task.words))
     yield f"job       nemo-run:{task.identity}"
     yield f"executor  {config.executor}"
     for spec in fields(config):
@@ -53,7 +51,7 @@ def _lines(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> Iterator[str]:
     for text, pinned in inputs.pins.items():
         yield f"input     {text} is {pinned.uri}"
     yield "script"
-    script = task.text if plan.ray else task_script(task, plan)
+    script = task.command() if plan.ray else task_script(task, plan)
     yield from (f"  {line}" for line in mask.script(script).rstrip("\n").split("\n"))
     for notice in plan.notices:
         yield f"look      {notice}"

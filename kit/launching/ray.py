@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from ..config.remarks import Place
 from ..config.schema import KUBERAY, LOCAL
 from ..executors.building import assemble
 from ..executors.classes import submodule
+from ..executors.quoting import for_two_shells
 from .command import script_of
 from .outcome import Outcome
 from .slurm import SlurmJob, command_runner
@@ -93,7 +95,7 @@ def _submit(task: Task, plan: Plan) -> Job:
         variables["LINEAGE_PINS"] = task.pins
     client = JobSubmissionClient()
     script = script_of(
-        task.text, folder=None if config.ray_working_dir else os.getcwd(),
+        task.command(shlex.quote), folder=None if config.ray_working_dir else os.getcwd(),
         startup=config.startup_commands or (),
     )  # fmt: skip
     number = client.submit_job(
@@ -152,7 +154,9 @@ def _started(task: Task, plan: Plan, before: Sequence[str]) -> Iterator[Job]:
     with runtime_env_file(runtime_env(dict(plan.handover.variables))) as path:
         # an empty folder has the packager bring the code, which leaves env.toml behind
         made.start(
-            command=task.text, workdir=config.ray_working_dir or "", runtime_env_yaml=path,
+            command=task.command(shlex.quote if config.executor == KUBERAY else for_two_shells),
+            workdir=config.ray_working_dir or "",
+            runtime_env_yaml=path,
             pre_ray_start_commands=[*before, *(config.startup_commands or ())] or None,
         )  # fmt: skip
     if config.executor == KUBERAY:

@@ -12,12 +12,13 @@ from ..executors import sourced
 from ..executors.building import assemble
 from ..executors.classes import nemo_run, submodule
 from ..executors.packagers import kind_of
+from ..executors.quoting import shell_word
 from .attached import CloudJob, NemoJob
 from .command import script_of
 from .slurm import SlurmJob, command_runner, local_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..executors.building import Plan
     from .outcome import Job
@@ -38,16 +39,20 @@ class Task:
     """What is to run.
 
     Attributes:
-        text: the command, for a shell.
-        words: the command, where it is a list of words.
+        words: the words of the command.
         identity: id of the experiment.
         pins: page of the job's pins, or None.
+        text: what a shell is to read in place of the words.
     """
 
-    text: str
     words: Sequence[str]
     identity: str
     pins: str | None = None
+    text: str | None = None
+
+    def command(self, quote: Callable[[str], str] = shell_word) -> str:
+        """Return the command as text for a shell."""
+        return self.text or " ".join(quote(word) for word in self.words)
 
 
 def task_script(task: Task, plan: Plan) -> str:
@@ -55,7 +60,7 @@ def task_script(task: Task, plan: Plan) -> str:
     config = plan.config
     is_bare = config.executor == SLURM and config.tunnel != "ssh" and not config.container_image
     return script_of(
-        task.text,
+        task.command(),
         # nothing was packaged, so the job runs where it was submitted, as with sbatch
         folder=os.getcwd() if is_bare and kind_of(config) == "none" else None,
         startup=config.startup_commands or (), pins=task.pins,
