@@ -24,12 +24,13 @@ from ..config.schema import (
     SLURM,
 )
 from ..config.variables import check_secrets, is_safe
+from ..session import current_run
 from . import sourced
 from .arguments import arguments
-from .classes import executor_class, missing
+from .classes import construct
 from .environment import variables_of
 from .handover import hand_over
-from .homes import close_home
+from .homes import check_home, close_home
 from .packagers import packager
 from .quoting import for_shell, for_template
 from .store import store_of_job
@@ -72,9 +73,9 @@ def build_executor(config: RunConfig, env_vars: Mapping[str, str] | None = None)
 
     The job sees the variables of the profile, with ``env_vars`` over them, and where they do not
     say it: ``HF_TOKEN``, ``WANDB_API_KEY``, ``WANDB_PROJECT``, ``WANDB_ENTITY`` and the rest of
-    ``[wandb]`` of env.toml, ``WANDB_BASE_URL``, and ``LINEAGE_STORE``. Secrets travel as
-    ``secrets`` of the profile says; docs/reference/executors.md tells where they rest. Use one
-    executor for one task: on Slurm its file of secrets goes with the task.
+    ``[wandb]`` of env.toml, ``WANDB_BASE_URL``, ``LINEAGE_STORE``, and ``LINEAGE_PARENT_RUN``
+    where a run is open here. Secrets travel as ``secrets`` of the profile says; the reference of
+    executors tells where they rest.
 
     Args:
         config: the profile.
@@ -87,7 +88,9 @@ def build_executor(config: RunConfig, env_vars: Mapping[str, str] | None = None)
         SettingsError: something is missing, or would not arrive as it is (a ValueError).
         ImportError: nemo-run, or what this executor needs besides, is not installed.
     """
-    plan = prepare(config, env_vars)
+    run = current_run()
+    parent = {} if run is None else {"LINEAGE_PARENT_RUN": run.id}
+    plan = prepare(config, {**parent, **(env_vars or {})})
     executor = assemble(plan)
     for notice in plan.notices:
         _log.warning("%s", notice)
@@ -157,17 +160,14 @@ def assemble(plan: Plan) -> Any:
     if config.executor == DGXCLOUD and carried:
         variables["BASH_ENV"] = _INSIDE
     if config.executor not in (LOCAL, KUBERAY):
+        check_home()
         found["packager"] = packager(config, carried)
     _add_mounts(found, plan)
     _add_references(found, plan)
     found["env_vars"] = {name: _quoted(config.executor, value) for name, value in variables.items()}
     if handover.secrets or config.executor == DGXCLOUD:
         close_home()
-    kind = executor_class(config.executor)
-    try:
-        return kind(**found)
-    except (AssertionError, ImportError) as error:  # how it says that a package is not there
-        raise missing(config.executor, error) from error
+    return construct(config.executor, found)
 
 
 def _quoted(executor: str, value: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from nemotron.lineage import LineageError
 
 from ..config.schema import (
     DGXCLOUD,
@@ -19,9 +22,10 @@ from ..config.schema import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
-__all__ = ["CLASSES", "INSTALL", "accepted", "executor_class", "nemo_run", "submodule"]
+__all__ = ["CLASSES", "INSTALL", "accepted", "construct", "nemo_run", "submodule"]
 
 INSTALL = "pip install 'nemo-run==0.11.1' 'leptonai>=0.26.6,<0.47'"
 CLASSES = {
@@ -79,6 +83,27 @@ def executor_class(executor: str) -> type:
         found = nemo_run()
     kind: type = getattr(found, CLASSES[executor])
     return kind
+
+
+def construct(executor: str, arguments: Mapping[str, Any]) -> Any:
+    """Make an executor of its class.
+
+    Raises:
+        ImportError: as ``executor_class``.
+        LineageError: Kubernetes is not configured.
+    """
+    kind = executor_class(executor)
+    faults: tuple[type[Exception], ...] = ()
+    if executor == KUBEFLOW and find_spec("kubernetes") is not None:
+        faults = (import_module("kubernetes.config").ConfigException,)
+    try:
+        return kind(**arguments)
+    except (AssertionError, ImportError) as error:  # how it says that a package is not there
+        raise missing(executor, error) from error
+    except faults as error:
+        raise LineageError(
+            f"the executor {executor} finds no cluster: {error}; set KUBECONFIG, or log in to one"
+        ) from error
 
 
 def missing(executor: str, error: Exception) -> ImportError:

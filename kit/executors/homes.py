@@ -6,15 +6,30 @@ import logging
 import os
 import stat
 
+from ..config.remarks import Place
 from .classes import submodule
+from .quoting import is_plain
 
-__all__ = ["close_home"]
+__all__ = ["check_home", "close_home"]
 
 _log = logging.getLogger(__name__)
 
 
-def close_home() -> str:
-    """Make nemo-run's home and its experiments a place of this user alone, and return the home.
+def check_home() -> None:
+    """Refuse a home that a shell would not read as one word: nemo-run does not quote it.
+
+    Raises:
+        SettingsError: it is one.
+    """
+    home: str = submodule("config").get_nemorun_home()
+    if not is_plain(home):
+        raise Place(path=("NEMORUN_HOME",)).error(
+            "would be read by a shell", "use letters, digits and _ . / @ : + , = ~ - alone"
+        )
+
+
+def close_home() -> None:
+    """Make nemo-run's home and its experiments a place of this user alone.
 
     nemo-run writes an executor, with all its variables, into several files that others could read
     (``_TASKS``, ``*_executor.yaml``, the lists of jobs).
@@ -33,4 +48,3 @@ def close_home() -> str:
                 os.chmod(folder, stat.S_IMODE(state.st_mode) & ~0o077)
             else:
                 _log.warning("%s belongs to another user, who can read what is run from it", folder)
-    return home

@@ -32,6 +32,7 @@ class _Bringing:
     carried: str
 
     def package(self, path: Path, job_dir: str, name: str) -> str | None:
+        os.makedirs(job_dir, exist_ok=True)  # that of a Ray job is not there yet
         archive: str | None = super().package(path, job_dir, name)  # type: ignore[misc]  # a mixin
         if archive is not None:
             leave_out(archive)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 
-__all__ = ["for_shell", "for_template", "for_two_shells", "shell_word"]
+__all__ = ["for_shell", "for_template", "for_two_shells", "is_plain", "shell_word"]
 
 # where a job finds its folder; outside of containers nemo-run rewrites it in all that it writes
 FOLDER = "/nemo_run"
 # what is special between double quotes, and within ${...}
 _BETWEEN = re.compile(r"[\\$`\"}]")
+_PLAIN = re.compile(r"[A-Za-z0-9_./@:+,=~%^-]*")
 # what string.Template replaces
 _TEMPLATE = re.compile(r"\$(?:\$|\{?[A-Za-z_])")
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether a shell reads a text as one word, as it is."""
+    return bool(_PLAIN.fullmatch(text))
 
 
 def for_shell(value: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.remarks import Place
 from .classes import nemo_run, submodule
+from .quoting import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_words", "tunnel"]
 
-# nemo-run joins these into commands without quoting them
-_PLAIN = re.compile(r"[\w./@:+,=~%^-]*")
 _PATTERN = re.compile(r"[^;&|`$<>()\\\n]*")
+# nemo-run joins these into commands without quoting them
 _UNQUOTED = (
     "job_name", "host", "user", "identity", "remote_job_dir", "pvc_nemo_run_dir", "nemo_run_dir",
     "array", "workdir_pvc_path",
@@ -37,7 +37,7 @@ def check_words(config: RunConfig) -> None:
     """
     for name in _UNQUOTED:
         value = getattr(config, name)
-        if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        if isinstance(value, str) and not is_plain(value):
             raise Place(path=(name,)).error(
                 "would be read by a shell", "use letters, digits and _ . / @ : + , = ~ - alone"
             )

@@ -23,11 +23,7 @@ fi
 export LINEAGE_PINS="$lineage_pins"
 """
 # nemo-run tells of a local job only whether it failed
-_STATUS = """\
-lineage_status=$?
-printf %s "$lineage_status" > "${0%.sh}.status.${RANK:-0}"
-exit "$lineage_status"
-"""
+_STATUS = 'printf %s "$lineage_status" > "${0%.sh}.status.${RANK:-0}"\n'
 
 
 def script_of(
@@ -37,6 +33,7 @@ def script_of(
     startup: Sequence[str] = (),
     pins: str | None = None,
     writes_status: bool = False,
+    removes: str | None = None,
 ) -> str:
     """Return the script of a job.
 
@@ -46,6 +43,7 @@ def script_of(
         startup: shell commands before it; one that fails ends the job.
         pins: the page of the job's pins, for a file beside the script.
         writes_status: whether it leaves its exit status beside itself.
+        removes: a file that goes with the job.
     """
     parts = []
     if folder is not None:
@@ -55,6 +53,9 @@ def script_of(
     if startup:
         parts.append("\n".join(["set -e", *startup, "set +e"]) + "\n")
     parts.append(f"{text}\n")
-    if writes_status:
-        parts.append(_STATUS)
+    if writes_status or removes:
+        parts.append("lineage_status=$?\n")
+        parts += [_STATUS] * writes_status
+        parts += [f"rm -f -- {removes}\n"] * bool(removes)
+        parts.append('exit "$lineage_status"\n')
     return "".join(parts)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nemotron.lineage import Launch, Pinned, RunStatus, pin_job
 from nemotron.lineage import open as open_store
 
-from ..config.schema import LOCAL
+from ..config.schema import DGXCLOUD, LEPTON, LOCAL, SKYPILOT, SLURM
 from ..executors.building import prepare
 from ..resolvers import ROLES
 from .following import follow
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["LaunchError", "Request", "launch"]
 
 _NAME = "launch"
+_DETACHED = (SLURM, SKYPILOT, DGXCLOUD, LEPTON)  # the others nemo-run cannot leave alone
 _FAST, _SLOW = 1.0, 5.0  # seconds between two looks: at a local job, at others
 _NOT_OURS = ("LINEAGE_PINS", "LINEAGE_RUN", "TORCHELASTIC_RUN_ID")  # of the job we may be in
 
@@ -79,8 +80,8 @@ def launch(request: Request) -> int:
         ImportError: nemo-run is not installed.
     """
     config = request.config
-    if config.detach and config.executor == LOCAL and not request.ray:
-        raise LaunchError("a local job ends with its launcher; leave out detach")
+    if config.detach and config.executor not in _DETACHED and not request.ray:
+        raise LaunchError(f"a {config.executor} job ends with its launcher; leave out detach")
     this = _Launch(request)
     return this.show() if config.dry_run else this.run()
 
@@ -125,10 +126,11 @@ class _Launch:
             outcome: Outcome | None = None
             run: Run | None = None
             guard = Guard(f"launching on {self._config.executor}", mask.text)
+            _say(*plan.notices)
             try:
                 with guard, self._submission(plan) as job:
                     run = self._record(store, mask, job)
-                    _say(*plan.notices, f"job {job.number} of {self._job}, {job.folder}")
+                    _say(f"job {job.number} of {self._job}, {job.folder}")
                     if self._config.detach:
                         _answer(self._job)
                     else:

@@ -11,15 +11,16 @@ import os
 import re
 import shlex
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from nemotron.lineage import RunStatus
 
 from ..config.remarks import Place
-from ..config.schema import KUBERAY, LOCAL
+from ..config.schema import KUBERAY, LOCAL, SLURM
 from ..executors.building import assemble
 from ..executors.classes import submodule
+from ..executors.packagers import kind_of
 from ..executors.quoting import for_two_shells
 from .command import script_of
 from .outcome import Outcome
@@ -150,13 +151,23 @@ def _started(task: Task, plan: Plan, before: Sequence[str]) -> Iterator[Job]:
             "is empty, and nemo-run starts no RayJob without", "mount the volume of the code"
         )
     plan.handover.variables |= {} if task.pins is None else {"LINEAGE_PINS": task.pins}
-    made = submodule("run.ray.job").RayJob(name=name, executor=assemble(plan), log_level="WARNING")
-    with runtime_env_file(runtime_env(dict(plan.handover.variables))) as path:
-        # an empty folder has the packager bring the code, which leaves env.toml behind
+    executor = assemble(plan)
+    with ExitStack() as stack:
+        folder = config.ray_working_dir
+        if folder is not None:
+            _refuse_settings(folder)
+        elif config.executor != KUBERAY and kind_of(config) == "none":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())  # nothing is packaged
+        if config.executor == SLURM and config.tunnel != "ssh":
+            executor.tunnel.job_dir = os.path.join(submodule("config").get_nemorun_home(), "ray")
+        if config.executor == SLURM:  # Slurm makes no folder for the log of a batch script
+            executor.tunnel.run(f"mkdir -p {executor.tunnel.job_dir}/{name}/logs")
+        made = submodule("run.ray.job").RayJob(name=name, executor=executor, log_level="WARNING")
+        variables = dict(plan.handover.variables)
+        path = stack.enter_context(runtime_env_file(runtime_env(variables)))
         made.start(
             command=task.command(shlex.quote if config.executor == KUBERAY else for_two_shells),
-            workdir=config.ray_working_dir or "",
-            runtime_env_yaml=path,
+            workdir=folder or "", runtime_env_yaml=path,
             pre_ray_start_commands=[*before, *(config.startup_commands or ())] or None,
         )  # fmt: skip
     if config.executor == KUBERAY:
@@ -168,6 +179,18 @@ def _started(task: Task, plan: Plan, before: Sequence[str]) -> Iterator[Job]:
         os.path.join(backend.cluster_dir, "logs"), is_here=config.tunnel != "ssh",
         logs="ray-job.log",
     )  # fmt: skip
+
+
+def _refuse_settings(folder: str) -> None:
+    """Refuse to upload env.toml: nemo-run leaves out only what .gitignore says."""
+    ignored = ""
+    with suppress(FileNotFoundError), open(os.path.join(folder, ".gitignore")) as file:
+        ignored = file.read()
+    is_ignored = {"env.toml", "/env.toml"} & set(ignored.split())
+    if os.path.exists(os.path.join(folder, "env.toml")) and not is_ignored:
+        raise Place(path=("ray_working_dir",)).error(
+            "holds env.toml, which would be uploaded", f"add env.toml to {folder}/.gitignore"
+        )
 
 
 class _OnKubernetes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemotron.lineage import LineageError, RunStatus
 
+from ..executors.sourced import FOLDER, NAME
 from .following import GrowingFiles
 from .outcome import Outcome
 
@@ -76,6 +77,8 @@ class SlurmJob:
         self._silent = 0
         if any(state not in _ENDED for state, _, _ in facts):
             return None
+        # one that was cancelled while it waited never came to do it
+        self._run(f"rm -f -- {shlex.quote(os.path.join(self.folder, FOLDER, NAME))}")
         return max((_outcome(*each) for each in facts), key=_badness)
 
     def logs(self) -> Iterator[LogFile]:

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..config.schema import DOCKER, KUBEFLOW, LOCAL, SLURM
+from ..config.schema import DGXCLOUD, DOCKER, KUBEFLOW, LOCAL, SLURM
 from ..executors import sourced
 from ..executors.building import assemble
 from ..executors.classes import nemo_run, submodule
 from ..executors.packagers import kind_of
-from ..executors.quoting import shell_word
+from ..executors.quoting import for_template, shell_word
 from .attached import CloudJob, NemoJob
 from .command import script_of
 from .slurm import SlurmJob, command_runner, local_folder
+from .sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ _LOGS = {
     DOCKER: {"log_*.out": False},
 }
 _STATUSES = (LOCAL, DOCKER)
+_SECRETS = f"/nemo_run/{sourced.FOLDER}/{sourced.NAME}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ def task_script(task: Task, plan: Plan) -> str:
         folder=os.getcwd() if is_bare and kind_of(config) == "none" else None,
         startup=config.startup_commands or (), pins=task.pins,
         writes_status=config.executor in _STATUSES,
+        # of several nodes one may come up again when another is done
+        removes=_SECRETS if config.executor == DGXCLOUD and (config.nodes or 1) == 1 else None,
     )  # fmt: skip
 
 
@@ -81,6 +85,8 @@ def submitted(task: Task, plan: Plan) -> Iterator[Job]:
         config.job_name, id=task.identity, log_level="WARNING", clean_mode=True,
         enable_goodbye_message=False, skip_status_at_exit=True,
     )  # fmt: skip
+    if config.executor == KUBEFLOW and task.pins is not None and not config.workdir_pvc:
+        executor.env_list = [*executor.env_list, {"name": "LINEAGE_PINS", "value": task.pins}]
     with experiment as current:
         current.add(_script(task, plan, run), executor=executor, name=config.job_name)
         current.run(
@@ -93,13 +99,15 @@ def submitted(task: Task, plan: Plan) -> Iterator[Job]:
 def _script(task: Task, plan: Plan, run: Any) -> Any:
     if plan.config.executor == KUBEFLOW and not plan.config.workdir_pvc:
         # no script gets there; the words themselves are the container's command
-        first, *rest = task.words
+        first, *rest = (for_template(word) for word in task.words)
         return run.Script(entrypoint="env", path=first, args=list(rest))
     return run.Script(inline=task_script(task, plan))
 
 
 def _job(experiment: Any, plan: Plan) -> Job:
     config, executor = plan.config, experiment.jobs[0].executor
+    if config.executor == DGXCLOUD and not config.launched_from_cluster:
+        _forget(executor.job_dir)
     if config.executor not in _WATCHED:
         return CloudJob(experiment, config.job_name, {})
     if config.executor != SLURM:
@@ -109,6 +117,7 @@ def _job(experiment: Any, plan: Plan) -> Job:
     if not is_here:
         _forget(executor.job_dir)
     run = command_runner(executor.tunnel)
+    sweep(run, config)
     return SlurmJob(number, run, local_folder(executor), is_here=is_here)
 
 

@@ -40,7 +40,7 @@ LAYERS = [
     ["launching.outcome", "launching.guard", "launching.command", "launching.masks",
      "launching.inputs"],
     ["launching.following"],
-    ["launching.slurm", "launching.attached"],
+    ["launching.slurm", "launching.attached", "launching.sweep"],
     ["launching.submission", "launching.ray"],
     ["launching.preview"],
     ["launching.launcher", "launching"],

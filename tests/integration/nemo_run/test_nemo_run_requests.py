@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import stat
 import subprocess
 import warnings
@@ -17,6 +18,11 @@ from typing import Any
 
 import pytest
 from tests.integration.nemo_run.fleet import KEY, build
+
+from nemotron import lineage
+from nemotron.kit import RunConfig
+from nemotron.kit.launching import Request, launch
+from nemotron.lineage import LineageError, pin_job
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of what nemo-run imports
@@ -32,6 +38,11 @@ class _Requests(BaseHTTPRequestHandler):
         self._answer({"accessToken": "t", "workloadId": "w1", "actualPhase": "Pending"}, 202)
 
     def do_GET(self) -> None:
+        if "/rayjobs/" in self.path or "/trainjobs/" in self.path:  # Kubernetes
+            done = [{"name": "node", "succeeded": 1, "active": 0}]
+            self._answer({"status": {"jobStatus": "SUCCEEDED", "jobsStatus": done,
+                                     "jobDeploymentStatus": "Complete"}})  # fmt: skip
+            return
         project = {"name": "project", "id": "p", "clusterId": "c"}
         self._answer({"projects": [project], "actualPhase": "Completed", "phase": "Completed"})
 
@@ -201,3 +212,68 @@ def test_docker_gets_values_as_they_are_and_no_key_on_a_command_line(tmp_path: P
 
     known = inspect.signature(docker.models.containers.ContainerCollection.run).parameters
     assert {"image", "command", "remove", "kwargs"} <= known.keys()  # the SDK's own names
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[list[tuple[str, Any]]]:
+    """A Kubernetes that takes jobs, and what it was sent."""
+    with _serving() as (url, seen):
+        path = tmp_path / "kubeconfig"
+        path.write_text(path.read_text().replace("https://127.0.0.1:1", url))
+        yield seen
+
+
+def test_ray_job_of_kubernetes_is_told_in_its_runtime_environment(
+    tmp_path: Path, kubernetes: list[tuple[str, Any]]
+) -> None:
+    import yaml
+
+    volumes = {"volumes": [{"name": "v"}], "volume_mounts": [{"name": "v", "mountPath": "/v"}]}
+    config = RunConfig(
+        executor="kuberay", image="image", env_vars={"A": "a b"}, **volumes,
+        secrets={"WANDB_API_KEY": "secret:wandb/key", "HF_TOKEN": "secret:hub/token"},
+    )  # fmt: skip
+    words = ["python", "x.py", "it's $HOME"]
+    assert launch(Request(command=words, config=config, ray=True)) == 0
+    ((path, body),) = kubernetes
+    assert path == "/apis/ray.io/v1/namespaces/default/rayjobs"
+    assert shlex.split(body["spec"]["entrypoint"]) == words
+    environment = yaml.safe_load(body["spec"]["runtimeEnvYAML"])
+    assert environment["env_vars"]["A"] == "a b"
+    assert environment["env_vars"]["RAY_OVERRIDE_JOB_RUNTIME_ENV"] == "1"
+    assert environment["env_vars"]["LINEAGE_JOB"].startswith("nemo-run:nemo-run_")
+    assert KEY not in json.dumps(body)
+    with lineage.open(tmp_path / "lineage.db") as store:
+        (found,) = store.runs()
+    assert (found.status, found.config["executor"], found.config["ray"]) == ("ok", "kuberay", True)
+
+
+def test_kubeflow_job_is_launched_with_its_words_and_pins(
+    tmp_path: Path, kubernetes: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "kubectl").write_text("#!/bin/sh\nexit 0\n")  # asked for logs
+    (tools / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with lineage.open(tmp_path / "lineage.db") as store, store.run("prep") as prep:
+        prep.publish("tokens", path=tmp_path, type="dataset")
+    config = RunConfig(executor="kubeflow", image="image", secrets={
+        "WANDB_API_KEY": "secret:wandb/key", "HF_TOKEN": "secret:hub/token"})  # fmt: skip
+    words = ["python", "x.py", "it's $$ ${num_nodes_var}", "art://tokens:latest"]
+    assert launch(Request(command=words, config=config)) == 0
+    (body,) = [body for path, body in kubernetes if path.endswith("/trainjobs")]
+    trainer = body["spec"]["trainer"]
+    assert trainer["command"] == ["env", *words[:3], "art://tokens:v1"]
+    env = {each["name"]: each.get("value") for each in trainer["env"]}
+    pins = pin_job(["art://tokens:latest"], environ={"LINEAGE_PINS": env["LINEAGE_PINS"]})
+    assert pins["art://tokens:latest"].uri == "art://tokens:v1"
+    assert KEY not in json.dumps(body)
+
+
+def test_kubernetes_that_is_not_configured_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import kubernetes.config.kube_config as kube
+
+    monkeypatch.setattr(kube, "KUBE_CONFIG_DEFAULT_LOCATION", "/nowhere")
+    with pytest.raises(LineageError, match=r"kubeflow finds no cluster: .*; set KUBECONFIG"):
+        build("kubeflow")

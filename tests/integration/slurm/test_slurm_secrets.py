@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -208,6 +209,36 @@ def test_file_of_secrets_serves_all_elements_of_an_array(logged_in: User) -> Non
     assert not _secret_files(user)
 
 
+def test_what_a_killed_node_left_goes_with_the_next_launch(logged_in: User) -> None:
+    """The job that owned it is unknown to Slurm; younger files may belong to one that starts."""
+    user = logged_in
+    python = user.script(SEEN)
+    old, young = (user.home / ".nemo_run" / "experiments" / "t" / f"t_{at}" / "task" / ".lineage"
+                  for at in (1, 2))  # fmt: skip
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "secrets.sh").write_text("export MY_KEY=left")
+    os.utime(old / "secrets.sh", (1, 1))
+    words = ["run", "ci", "env_vars.WAIT=1", "--", python, "job.py", "seen.json"]
+    assert user.lineage(*words).status == 0
+    assert not (old / "secrets.sh").exists()
+    assert (young / "secrets.sh").exists()
+
+
+def test_file_of_a_job_that_waits_is_not_swept(logged_in: User, cluster: Cluster) -> None:
+    user = logged_in
+    python = user.script(SEEN)
+    later = 'additional_parameters={begin="now+3600"}'
+    result = user.lineage("run", "ci", "--detach", later, "--", python, "job.py", "x.json")
+    assert result.status == 0, result.err
+    (file,) = _secret_files(user)
+    os.utime(file, (1, 1))
+    number = user.number()
+    assert user.lineage("run", "ci", "--", "true").status == 0
+    assert file.exists()
+    cluster.run("scancel", number)
+
+
 # ------------------------------------------------------------------------------ in one's own code
 
 
@@ -295,3 +326,24 @@ def test_words_that_nemo_run_would_not_quote_are_refused(user: User, key: str) -
     assert result.status == 1
     assert f"{key}: would be read by a shell" in result.err
     assert not list(user.home.parent.rglob("INJECTED"))
+
+
+# ------------------------------------------------------------------------------ Ray on Slurm
+
+
+def test_ray_job_on_slurm_is_submitted_and_its_log_holds_no_key(
+    logged_in: User, cluster: Cluster
+) -> None:
+    """The cluster itself needs containers (pyxis), which are not here: so the job fails."""
+    user = logged_in
+    user.settings(wandb='[wandb]\nproject = "nemotron"')
+    result = user.lineage("run", "ci", "--ray", "packager=none", "--", "python", "train.py")
+    assert (result.status, "ended as FAILED" in result.err) == (1, True), result.err
+    (script,) = (user.home / ".nemo_run" / "ray").rglob("ray.sub")
+    text = script.read_text()
+    assert "export WANDB_PROJECT=nemotron" in text
+    assert f"export NETRC={user.home}/.netrc" in text
+    assert "python train.py" in text
+    assert files_with(KEY, cluster.folder) <= _own(user)
+    # it did start: what it prints of its environment is in its log
+    assert any("WANDB_PROJECT=nemotron" in path.read_text() for path in logs(user.home))
