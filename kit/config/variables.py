@@ -19,7 +19,8 @@ SECRET_FORMS = {
     "file": "a file that only the user can read, sourced by the job",
     "netrc": "the path of a netrc file; the key itself is never written",
     "inherit": "the job inherits it",
-    "file:/path": "a file on the shared filesystem that only the user can read",
+    "file:/path": "a file that only the user can read, seen by the job; it holds the value, or a "
+    "line `NAME=value`",
     "secret:name/key": "a secret of Kubernetes; on Lepton `secret:name`",
 }
 _NO_NAME = ("is no name of a variable", "use letters, digits and _, and no digit first")

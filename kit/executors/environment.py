@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from ..config.runconfig import RunConfig
 
-__all__ = ["HF", "WANDB", "Variables", "variables_of"]
+__all__ = ["HF", "SECTION", "WANDB", "Variables", "form_of", "variables_of"]
 
 WANDB, HF = "WANDB_API_KEY", "HF_TOKEN"
 _IDENTITY = ("WANDB_IDENTITY_TOKEN_FILE", "WANDB_CREDENTIALS_FILE")
 # [wandb] of env.toml: our names, and where W&B's own SDK goes by another one, that too
-_SECTION = {
+SECTION = {
     "project": ("WANDB_PROJECT",),
     "entity": ("WANDB_ENTITY",),
     "run_name": ("WANDB_NAME",),
@@ -106,7 +106,7 @@ def _add_section(
     url = environ.get("WANDB_BASE_URL", "").strip() or section.get("base_url")
     url = url or wandb_base_url(environ)
     values = {**section, "base_url": url}
-    for key, names in _SECTION.items():
+    for key, names in SECTION.items():
         value = values.get(key)
         text = ",".join(value) if isinstance(value, tuple) else str(value or "").strip()
         if not text:

@@ -38,8 +38,8 @@ class Inputs:
         command: its words, with pinned references once ``pin`` was called.
         pins: what was resolved, by the text that was asked for.
         notices: what could not be looked at.
-    words: the references in the command.
-    more: the references of files.
+        words: the references in the command.
+        more: the references of files.
     """
 
     command: list[str]

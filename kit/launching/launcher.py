@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from .following import follow
 from .guard import Guard, LaunchError, stoppable
 from .inputs import find_inputs, pins_page
 from .masks import Mask
-from .outcome import STOPPED, Outcome
+from .outcome import Outcome
 from .preview import preview
 from .ray import ray_job
 from .submission import Task, submitted
@@ -201,8 +202,8 @@ def _watched(job: Job, slowest: float) -> Outcome:
             return follow(job, slowest=slowest)
         except KeyboardInterrupt as stopped:
             job.cancel()
-            number = stopped.args[0] if stopped.args else 2
-            return Outcome(RunStatus.ABORTED, 128 + int(number) or STOPPED, "stopped by its user")
+            number = stopped.args[0] if stopped.args else signal.SIGINT
+            return Outcome(RunStatus.ABORTED, 128 + int(number), "stopped by its user")
 
 
 @contextmanager

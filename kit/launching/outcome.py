@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 
     from nemotron.lineage import RunStatus
 
-__all__ = ["STOPPED", "Job", "LogFile", "Outcome"]
-
-STOPPED = 130  # exit status of what was stopped by its user, as shells have it
+__all__ = ["Job", "LogFile", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["preview"]
 
+_ELSEWHERE = ("executor", "env_vars", "dry_run")
+
 
 def preview(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> None:
     """Print the profile, the variables, how secrets travel, and the script of the job."""
@@ -35,7 +37,7 @@ def _lines(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> Iterator[str]:
     yield f"executor  {config.executor}"
     for spec in fields(config):
         value = getattr(config, spec.name)
-        if value not in (None, {}, spec.default) and spec.name not in ("executor", "env_vars"):
+        if value not in (None, {}, spec.default) and spec.name not in _ELSEWHERE:
             yield f"  {spec.name} = {mask.text(repr(shown(value, spec.name)))}"
     yield "variables"
     for name, value in sorted(handover.variables.items()):
@@ -49,7 +51,8 @@ def _lines(task: Task, plan: Plan, inputs: Inputs, mask: Mask) -> Iterator[str]:
     for name in handover.inherited:
         yield f"  {name}: inherited"
     for text, pinned in inputs.pins.items():
-        yield f"input     {text} is {pinned.uri}"
+        if text != pinned.uri:
+            yield f"input     {text} is {pinned.uri}"
     yield "script"
     script = task.command() if plan.ray else task_script(task, plan)
     yield from (f"  {line}" for line in mask.script(script).rstrip("\n").split("\n"))
