@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from nemotron.lineage import LineageError
 
@@ -20,6 +21,8 @@ __all__ = ["Guard", "LaunchError", "stoppable"]
 _log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STDERR = 2  # a signal may come in the middle of a print
+_HELD = b"lineage: the job is cancelled once it is submitted; a second time leaves it alone\n"
 _PLAIN = (LineageError, ImportError)  # these are sentences already
 
 
@@ -57,18 +60,35 @@ class Guard:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Have Ctrl-C and a termination raise KeyboardInterrupt, whatever others made of them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and a termination back until it is known what to cancel; a second one is not.
 
-    def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt(number)
+    Yields:
+        What says so: from that call on they raise KeyboardInterrupt, one that was held back too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    held: list[int] = []
+    is_holding = True
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if not is_holding or held:
+            raise KeyboardInterrupt(number)
+        held.append(number)
+        os.write(_STDERR, _HELD)
+
+    def heed() -> None:
+        nonlocal is_holding
+        is_holding = False
+        for number in _SIGNALS:
+            signal.signal(number, stop)  # whatever others made of them
+        if held:
+            raise KeyboardInterrupt(held[0])
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
-        yield
+        yield heed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -27,7 +27,7 @@ from .ray import ray_job
 from .submission import Task, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from nemotron.lineage import Lineage, Run
@@ -124,23 +124,33 @@ class _Launch:
             )
             plan = self._plan()
             mask = Mask(plan.handover.secrets)
-            outcome: Outcome | None = None
+            outcome: Outcome | None = None  # of a detached job
             run: Run | None = None
             guard = Guard(f"launching on {self._config.executor}", mask.text)
             _say(*plan.notices)
             try:
-                with guard, self._submission(plan) as job:
+                with guard, stoppable() as heed, self._submission(plan) as job:
                     run = self._record(store, mask, job)
                     _say(f"job {job.number} of {self._job}, {job.folder}")
-                    if self._config.detach:
-                        _answer(self._job)
-                    else:
-                        outcome = _watched(job, _FAST if self._config.executor == LOCAL else _SLOW)
+                    outcome = self._watched(job, heed)
             except LaunchError as error:
                 run = run or self._record(store, mask, None)
                 run.end(RunStatus.FAILED, error=str(error))
                 raise
             return self._end(store, run, outcome)
+
+    def _watched(self, job: Job, heed: Callable[[], None]) -> Outcome | None:
+        """Watch a job to its end, unless it is detached; one that is stopped here is cancelled."""
+        try:
+            heed()
+            if not self._config.detach:
+                return follow(job, slowest=_FAST if self._config.executor == LOCAL else _SLOW)
+        except KeyboardInterrupt as stopped:
+            job.cancel()
+            number = stopped.args[0] if stopped.args else signal.SIGINT
+            return Outcome(RunStatus.ABORTED, 128 + int(number), "stopped by its user")
+        _answer(self._job)
+        return None
 
     def _plan(self) -> Plan:
         variables = {
@@ -193,17 +203,6 @@ class _Launch:
                 store.end_run(each.id, outcome.status, error=error)
         _say(error)
         return outcome.code
-
-
-def _watched(job: Job, slowest: float) -> Outcome:
-    """Watch a job to its end; one that is stopped here is cancelled."""
-    with stoppable():
-        try:
-            return follow(job, slowest=slowest)
-        except KeyboardInterrupt as stopped:
-            job.cancel()
-            number = stopped.args[0] if stopped.args else signal.SIGINT
-            return Outcome(RunStatus.ABORTED, 128 + int(number), "stopped by its user")
 
 
 @contextmanager

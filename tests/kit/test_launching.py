@@ -194,12 +194,34 @@ def test_guard_tells_one_sentence_without_secrets(caplog: pytest.LogCaptureFixtu
         assert same.value is plain
 
 
+def _interrupted(*signals: int, heeds: bool) -> list[str]:
+    """Send signals to this process, and return how far it came."""
+    reached = []
+    with stoppable() as heed:
+        for number in signals:
+            os.kill(os.getpid(), number)
+            reached.append("held")
+        if heeds:
+            heed()
+    return reached
+
+
 def test_termination_is_an_interruption_and_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt) as caught, stoppable():
-        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _interrupted(signal.SIGTERM, heeds=True)
     assert caught.value.args == (signal.SIGTERM,)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_interruption_waits_until_it_is_known_what_to_cancel() -> None:
+    assert _interrupted(signal.SIGINT, heeds=False) == ["held"]
+
+
+def test_second_interruption_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _interrupted(signal.SIGTERM, signal.SIGINT, heeds=False)
+    assert caught.value.args == (signal.SIGINT,)
 
 
 # ------------------------------------------------------------------------- Slurm, as it answers

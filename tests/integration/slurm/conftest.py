@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -126,6 +126,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         yield _start(folder)
     finally:
+        _cancel_all(folder)
         for name in ("sshd", "slurmd", "slurmctld", "munged"):
             _stop(folder / f"{name}.pid")
         shutil.rmtree(folder, ignore_errors=True)
@@ -174,6 +175,18 @@ def _start(folder: Path) -> Cluster:
     return found
 
 
+def _cancel_all(folder: Path) -> None:
+    """End the jobs that a failed test left behind: they would outlive the daemons."""
+    environ = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+
+    def run(*words: str) -> str:
+        found = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+        return found.stdout.strip()
+
+    run("scancel", "--user=root")
+    until(lambda: not run("squeue", "-h"), "the end of all jobs")
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
@@ -219,11 +232,13 @@ class User:
         home: the home folder.
         project: the working folder, with env.toml.
         environ: the environment.
+        started: its processes.
     """
 
     home: Path
     project: Path
     environ: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
 
     def settings(self, *lines: str, **sections: str) -> None:
         """Write env.toml with a profile ``ci``."""
@@ -233,11 +248,13 @@ class User:
 
     def start(self, *words: object, **more: str) -> subprocess.Popen[str]:
         """Start ``lineage WORDS``."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "nemotron.lineage.cli.main", *map(str, words)],
             cwd=self.project, env={**self.environ, **more}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def lineage(self, *words: object, **more: str) -> Result:
         """Run ``lineage WORDS``."""
@@ -246,9 +263,16 @@ class User:
         return Result(process.returncode, out, err)
 
     def number(self) -> str:
-        """Return Slurm's number of the job that was launched last."""
-        with lineage.open(self.project / "lineage.db") as store:
-            return str(next(run for run in store.runs() if run.name == "launch").config["job"])
+        """Return Slurm's number of the job that was launched, which may start before we know it."""
+
+        def found() -> object:
+            if not (self.project / "lineage.db").exists():
+                return None
+            with lineage.open(self.project / "lineage.db") as store:
+                runs = (run for run in store.runs() if run.name == "launch")
+                return next((run.config["job"] for run in runs), None)
+
+        return str(until(found, "the launch"))
 
     def script(self, text: str, name: str = "job.py") -> str:
         """Write a script into the project and return the path of the Python that runs it."""
@@ -279,4 +303,8 @@ def user(cluster: Cluster) -> Iterator[User]:
     before = os.umask(0o022)  # what most people have
     yield found
     os.umask(before)
+    for process in found.started:  # of a test that failed
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     shutil.rmtree(folder, ignore_errors=True)

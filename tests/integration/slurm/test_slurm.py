@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -157,8 +159,6 @@ def test_cancelled_job_ends_aborted(user: User, cluster: Cluster) -> None:
 def test_launcher_that_is_stopped_cancels_its_job(
     user: User, cluster: Cluster, name: str, status: int
 ) -> None:
-    import signal
-
     python = user.script(PUBLISH)
     process = user.start("run", "ci", "env_vars.WAIT=60", "--", python, "job.py")
     until((user.project / "started").exists, "the job")
@@ -169,6 +169,28 @@ def test_launcher_that_is_stopped_cancels_its_job(
         assert {run.status for run in store.runs()} == {RunStatus.ABORTED}
         (number,) = {run.config["job"] for run in store.runs() if run.name == "launch"}
     until(lambda: cluster.state(number) == "CANCELLED", "the end")
+
+
+def test_launcher_that_is_stopped_while_it_submits_cancels_its_job(
+    user: User, cluster: Cluster
+) -> None:
+    sbatch = user.home.parent / "bin" / "sbatch"  # takes its time
+    sbatch.write_text(
+        f"#!/bin/sh\ntouch {user.home}/submitting\n"
+        f"until [ -e {user.home}/go ]; do sleep 0.1; done\n"
+        f'exec {shutil.which("sbatch")} "$@"\n'
+    )
+    sbatch.chmod(0o755)
+    process = user.start("run", "ci", "--", "sleep", "60")
+    until((user.home / "submitting").exists, "sbatch")
+    process.send_signal(signal.SIGTERM)
+    (user.home / "go").touch()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "cancelled once it is submitted" in err) == (143, True), err
+    with _store(user) as store:
+        (run,) = store.runs()
+    assert run.status is RunStatus.ABORTED
+    until(lambda: cluster.state(run.config["job"]) == "CANCELLED", "the end")
 
 
 def test_detached_job_goes_on_without_its_launcher(user: User, cluster: Cluster) -> None:
