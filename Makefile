@@ -44,7 +44,7 @@ test-wandb: $(VENV)-wandb/test.done
 # the real nemo-run: every constructor, local jobs, request bodies; invoke leaves pipes open
 test-nemo-run: $(NEMO_RUN)/made.done
 	$(NEMO_RUN)/bin/python -m pytest -q -n auto $(call FOUND,nemo_run) \
-		-W ignore::pytest.PytestUnraisableExceptionWarning tests/integration/nemo_run
+		-W ignore::ResourceWarning tests/integration/nemo_run
 
 # a real Slurm on this machine; needs root, and slurm-wlm, munge, openssh-server and rsync of Debian
 test-slurm: $(NEMO_RUN)/made.done

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..config.runconfig import RunConfig
 
-__all__ = ["HF", "SECTION", "WANDB", "Variables", "form_of", "variables_of"]
+__all__ = ["HF", "SECTION", "WANDB", "Variables", "form_of", "is_secret", "variables_of"]
 
 WANDB, HF = "WANDB_API_KEY", "HF_TOKEN"
 _IDENTITY = ("WANDB_IDENTITY_TOKEN_FILE", "WANDB_CREDENTIALS_FILE")
@@ -79,14 +79,18 @@ def variables_of(
     said: dict[str, Any] = {**config.env_vars, **(given or {})}
     said = checked_variables(said, config.executor, lambda name: Place(path=("env_vars", name)))
     for name, value in said.items():
-        is_secret = name in (WANDB, HF) or name in found.forms or names_secret(name)
-        (found.secrets if is_secret else found.plain)[name] = value
+        (found.secrets if is_secret(name, config) else found.plain)[name] = value
     _add_section(found, config.executor, section or {}, environ)
     _add_logins(found, config, environ)
     for name, form in found.forms.items():
         if form == "env" and name not in found.secrets and name != WANDB:
             found.secrets[name] = _from_environment(name, environ)
     return found
+
+
+def is_secret(name: str, config: RunConfig) -> bool:
+    """Tell whether a variable of a profile is one that nobody else may read."""
+    return name in (WANDB, HF) or name in _forms(config) or names_secret(name)
 
 
 def _forms(config: RunConfig) -> dict[str, str]:

@@ -16,6 +16,7 @@ from nemotron.lineage import open as open_store
 
 from ..config.schema import DGXCLOUD, LEPTON, LOCAL, SKYPILOT, SLURM
 from ..executors.building import prepare
+from ..executors.environment import is_secret
 from ..resolvers import ROLES
 from .following import follow
 from .guard import Guard, LaunchError, stoppable
@@ -96,6 +97,12 @@ class _Launch:
         self._job = f"nemo-run:{self._identity}"
         others = {name: text for name, text in os.environ.items() if name not in _NOT_OURS}
         self._environ = {**others, "LINEAGE_JOB": self._job, "LINEAGE_RUN": self._identity}
+        # what was said on the command line is no part of a record either
+        self._environ |= {
+            f"{name}_SECRET": str(value)
+            for name, value in request.config.env_vars.items()
+            if is_secret(name, request.config)
+        }
         # known before the job starts, which names it as its parent
         self._run_id = Launch.read(self._environ).run_id(_NAME, 0)
         self._inputs = find_inputs(request.command, request.arts)

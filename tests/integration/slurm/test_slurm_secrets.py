@@ -10,7 +10,8 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from secrets import token_hex
+from secrets import choice, token_hex
+from string import ascii_lowercase
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_with_defaults_nothing_is_left_and_nobody_else_could_read_it(
 def test_exported_key_reaches_the_job_and_no_other_user(
     user: User, cluster: Cluster, form: str
 ) -> None:
-    key, mine = token_hex(20), token_hex(8)
+    key, mine = token_hex(20), "".join(choice(ascii_lowercase) for _ in range(16))
     python = user.script(SEEN)
     words = [f"secrets={form}", f"env_vars.MY_KEY={mine}"]
     result = user.lineage("run", "ci", *words, "--", python, "job.py", "seen.json",
