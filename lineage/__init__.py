@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .sealing import start_sealing as start_sealing
     from .seals import Verdict as Verdict
     from .seals import Verification as Verification
+    from .settings import choose_store as choose_store
     from .settings import find_settings as find_settings
     from .settings import read_settings as read_settings
     from .settings import settings_folders as settings_folders
@@ -103,7 +104,7 @@ _HOMES = {
     "run": "Run",
     "sealing": "start_sealing",
     "seals": "Verdict Verification",
-    "settings": "find_settings read_settings settings_folders",
+    "settings": "choose_store find_settings read_settings settings_folders",
     "source": "SourceURI",
     "uri": "ArtifactURI",
 }

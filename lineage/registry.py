@@ -21,13 +21,14 @@ from .events import (
     JobPinned,
     Missing,
     Relocated,
+    RunEnded,
 )
 from .index import queries
 from .journal.decide import ANY as _ANY
 from .journal.kinds import open_journal
 from .launch import Launch, user
 from .metadata import plain
-from .model import State, Version
+from .model import RunInfo, RunStatus, State, Version
 from .reading import Reader
 from .run import Run
 from .seals import Verification, seal, verify
@@ -152,6 +153,28 @@ class Lineage(Reader):
         occasion = self._occasions.get(name, 0)
         self._occasions[name] = occasion + 1
         return launch.run_id(name, occasion)
+
+    def end_run(self, run: str, status: RunStatus | str, *, error: str | None = None) -> RunInfo:
+        """End a run in place of its process, which is gone: a launcher saw its job cancelled.
+
+        One that has ended stays as it ended.
+
+        Args:
+            run: its id.
+            status: failed or aborted.
+            error: what is known of the end, secrets removed.
+
+        Raises:
+            ArtifactNotFoundError: there is no such run.
+            PublishRefused: another status.
+        """
+        if status not in (RunStatus.FAILED, RunStatus.ABORTED):
+            raise PublishRefused(f"a run is ended by others as failed or aborted, not {status!r}")
+        found = self.run_info(run)
+        if found.ended is None:
+            shown = None if error is None else self.redactor.text(error)
+            self.commit(RunEnded(run=found.id, status=str(status), error=shown))
+        return self.run_info(found.id)
 
     # ----------------------------------------------------------------- writing
 

@@ -22,7 +22,7 @@ LAYERS = [
     ["config.remarks"],
     ["config.checking", "config.variables"],
     ["config.runconfig", "config.sections"],
-    ["config.reading", "config.layers"],
+    ["config.reading", "config.layers", "config.needs"],
     ["config.profiles"],
     ["config"],
     ["paths"],
@@ -40,17 +40,33 @@ LAYERS = [
     ["training"],
     ["patching"],
     ["wandb"],
-    ["tracking", "run", "train_script", "cli"],
+    ["tracking", "train_script"],
+    ["executors.quoting", "executors.classes", "executors.forms", "executors.sourced",
+     "executors.store"],
+    ["executors.environment", "executors.homes", "executors.packagers", "executors.tunnels",
+     "executors.arguments"],
+    ["executors.handover"],
+    ["executors.building", "executors"],
+    ["launching.outcome", "launching.guard", "launching.command", "launching.masks",
+     "launching.inputs"],
+    ["launching.following"],
+    ["launching.slurm", "launching.attached", "launching.sweep"],
+    ["launching.submission", "launching.ray"],
+    ["launching.preview"],
+    ["launching.launcher", "launching"],
+    ["run", "cli_run"],
+    ["cli"],
     [""],
 ]  # fmt: skip
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 # Third parties: where each may be known, and whether it is imported only when it is needed.
 ALLOWED = {
     "pydantic": ({"artifacts.base", "artifacts.data", "artifacts.model"}, False),
-    "omegaconf": ({"resolvers", "tracking", "training"}, True),
+    "omegaconf": ({"launching.inputs", "resolvers", "tracking", "training"}, True),
     "packaging": ({"patches.engine", "patches.wandb_ids"}, True),
+    "ray": ({"launching.ray"}, True),
     "wandb": ({"wandb", "patches.wandb_init"}, True),
-    "yaml": ({"patches.assets"}, True),
+    "yaml": ({"launching.inputs", "patches.assets"}, True),
 }
 # Each of these logs with the traceback, and counts or goes on (STYLE 13).
 SURVIVED = {"patches.engine", "patches.hooks", "patches.imports"}
