@@ -10,17 +10,25 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: demo test test-hydra test-wandb test-root test-all lint types docs locks clean
+.PHONY: demo test test-hydra test-wandb test-postgres test-root test-all lint types docs locks \
+	clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
 
 test: $(VENV)/test.done
-	$(BIN)/python -m pytest -q -n auto -m "not root" tests
+	$(BIN)/python -m pytest -q -n auto -m "not root and not postgres" tests
 
 # full disks and read-only ones, really mounted
 test-root: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -m root tests
+
+# a PostgreSQL server, started by the tests in a temporary folder
+test-postgres: $(VENV)/test.done
+	@ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep -q . || \
+		command -v initdb >/dev/null || \
+		{ echo "no PostgreSQL server here. Try: apt-get install postgresql"; exit 1; }
+	$(BIN)/python -m pytest -q -n auto -m postgres tests
 
 # Hydra 1.3 and the older OmegaConf that it needs
 test-hydra: $(VENV)/hydra.done
@@ -31,7 +39,7 @@ test-wandb: $(VENV)-wandb/test.done
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
 		tests/kit/test_credentials.py
 
-test-all: test docs test-hydra test-wandb test-root
+test-all: test docs test-hydra test-wandb test-postgres test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -46,10 +54,10 @@ docs: $(VENV)/test.done
 	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
 
 locks: # one set of versions for all three, so that one environment serves them
-	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
-		--group lint -o locks/lint.txt
-	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
-		-c locks/lint.txt -o locks/test.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --extra postgres \
+		--extra s3 --group test --group servers --group lint -o locks/lint.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --extra postgres \
+		--extra s3 --group test --group servers -c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
 	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import StoreNotFoundError as StoreNotFoundError
     from .errors import StoreReadOnly as StoreReadOnly
     from .errors import StoreTooNew as StoreTooNew
+    from .errors import StoreUnreachable as StoreUnreachable
     from .errors import StoreUnsuitable as StoreUnsuitable
     from .errors import URIError as URIError
     from .foreign.manifest import write_manifests as write_manifests
@@ -77,7 +78,7 @@ _HOMES = {
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
         "MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused StoreBusy "
         "StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
-        "StoreTooNew StoreUnsuitable URIError"
+        "StoreTooNew StoreUnreachable StoreUnsuitable URIError"
     ),
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",

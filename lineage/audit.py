@@ -173,8 +173,10 @@ def redact(store: Lineage, what: str, reason: str) -> int:
 
     Raises:
         ArtifactNotFoundError: there is nothing of that name.
+        StoreReadOnly: this user may not blank anything; nothing was declared.
     """
     journal = store.journal
+    journal.check_blank()
     done = 0
     for number, position in _events(store, what):
         (commit,) = journal.read(number - 1, number)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
-from .errors import LineageError, StoreBusy, StoreError, StoreTooNew
+from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
 from .events import Event, Published, RunEnded, RunStarted, Used
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _SHORT = 0.1  # seconds to wait for a turn before the record goes into the intake
 _BATCH = 5000  # records a commit: what a reader holds in memory at a time
 _PATIENCE = 600.0  # seconds a writer tries on against others who keep winning
+_UNREACHABLE = 20.0  # seconds a writer tries to reach the store before its record has to wait
 _LONGEST_PAUSE = 0.1
 
 
@@ -72,15 +73,22 @@ class Combiner(PerProcess):
                 it was written.
             StoreBusy, StoreTooNew: it waits in the intake; the error carries its id.
             StoreFull, StoreReadOnly: it was not written.
+            StoreUnreachable: nothing answers, and it can wait nowhere (an alias is moved now or
+                not at all).
         """
         self._own()
-        may_wait = isinstance(event, (Published, Used, RunStarted, RunEnded))
         with self._lock:
-            if not (self._journal.slow and may_wait):
+            if not (self._journal.slow and _may_wait(event)):
                 return self._commit_alone(event, expect, timeout=GATE_TIMEOUT)
             if not self._crowded:
-                with suppress(HeadMoved, StoreBusy):
-                    return self._commit_alone(event, expect, timeout=_SHORT)
+                for _ in range(self._journal.tries):
+                    try:
+                        return self._commit_alone(event, expect, timeout=_SHORT)
+                    except HeadMoved:
+                        pass
+                    except StoreBusy as error:
+                        if error.record is not None:  # it waits already
+                            raise
             return self._commit_in_crowd(event)
 
     def combine(self) -> int:
@@ -97,7 +105,7 @@ class Combiner(PerProcess):
                     if conditions.unknown is not None or conditions.successor is not None:
                         _log.warning("pending records are left for a newer release or store")
                         return taken
-                    pending = self._pending(turn, conditions.intakes)
+                    pending = turn.pending(conditions.intakes)[:_BATCH]
                     if not pending:
                         return taken
                     self._write(turn, pending)
@@ -109,17 +117,27 @@ class Combiner(PerProcess):
         """Take a turn and commit: the commit itself is the durable write."""
         self._sequence += 1
         entry = Entry(f"{self._writer}-{self._sequence}", self._clock.now(), event)
-        deadline = time.monotonic() + _PATIENCE
+        began = time.monotonic()
+        doubt: StoreUnreachable | None = None  # what was sent may still arrive
         while True:
+            patient = doubt is not None or timeout >= GATE_TIMEOUT
             try:
-                return self._take_turn(entry, expect, timeout)
+                return self._take_turn(entry, expect, GATE_TIMEOUT if patient else timeout)
             except HeadMoved:
-                if timeout < GATE_TIMEOUT or time.monotonic() > deadline:
+                if not patient or time.monotonic() - began > _PATIENCE:
                     raise
                 self._pause()
+            except StoreUnreachable as error:
+                # the same record again, and at last the intake of this host, always under its id
+                doubt = error
+                if time.monotonic() - began > _UNREACHABLE:
+                    raise self._parked(entry, error) from error
+                self._pause()
             except StoreBusy as error:
-                if timeout < GATE_TIMEOUT:
+                if not patient:
                     raise
+                if doubt is not None:
+                    raise self._parked(entry, doubt) from error
                 raise self._kept(event, StoreBusy, str(error)) from error
             except (OSError, StoreError) as error:
                 # the reply may be lost, the record may not
@@ -129,10 +147,13 @@ class Combiner(PerProcess):
                 return outcome
 
     def _take_turn(self, entry: Entry, expect: int | None, timeout: float) -> Outcome:
+        look = timeout >= GATE_TIMEOUT
         while True:
-            with self._journal.turn(timeout) as turn:
+            with self._journal.turn(timeout, look=look) as turn:
+                if turn.ledger.mark(entry.writer).sequence >= entry.sequence:  # an earlier attempt
+                    return Outcome((), turn.ledger.outcome(entry.writer))
                 conditions = self._check_conditions(turn, entry.event)
-                pending = self._pending(turn, conditions.intakes)
+                pending = turn.pending(conditions.intakes)[:_BATCH]
                 if len(pending) < _BATCH:
                     outcome = self._write(turn, pending, entry, expect)
                     assert outcome is not None  # there is one for what was asked
@@ -145,15 +166,15 @@ class Combiner(PerProcess):
             refuse(ledger, event)
         record = self._own_intake().append(event)
         writer, _, number = record.partition("-")
-        deadline = time.monotonic() + _PATIENCE
+        began = time.monotonic()
         after: int | None = None  # a commit that did not hold the record yet
-        while time.monotonic() < deadline:
+        while time.monotonic() - began < _PATIENCE:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
                     if turn.ledger.mark(writer).sequence < int(number):
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
-                        pending = self._pending(turn, conditions.intakes)
+                        pending = turn.pending(conditions.intakes)[:_BATCH]
                         self._write(turn, pending)
                         self._crowded = len({each.entry.writer for each in pending}) > 1
                     if turn.ledger.mark(writer).sequence >= int(number):
@@ -161,11 +182,12 @@ class Combiner(PerProcess):
             except HeadMoved:
                 # no pause: who won has most likely taken this record along
                 self._crowded = True
-        raise StoreBusy(
-            f"record {record} is safe in the intake, but others won for {_PATIENCE:g} s; it is "
-            "numbered as soon as anyone reads the store. Try: lineage where",
-            record=record,
-        )
+            except StoreUnreachable as error:
+                if time.monotonic() - began > _UNREACHABLE:
+                    raise self._kept(event, StoreBusy, str(error), record) from error
+                self._pause()
+        why = f"others won for {_PATIENCE:g} s"
+        raise self._kept(event, StoreBusy, why, record)
 
     def _taken(self, record: str, turn: Turn, after: int | None) -> Outcome:
         """Return what a record came to that was committed after commit ``after``, if known."""
@@ -180,9 +202,6 @@ class Combiner(PerProcess):
         return Outcome((), version)
 
     # ------------------------------------------------------------------- parts
-
-    def _pending(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
-        return self._journal.intakes.pending(turn.ledger.mark, folders)[:_BATCH]
 
     def _write(
         self,
@@ -238,6 +257,13 @@ class Combiner(PerProcess):
         message = f"{why}; record {record} is safe in the intake, {advice}. Try: lineage where"
         return StoreBusy(message, record=record) if error is StoreBusy else error(message)
 
+    def _parked(self, entry: Entry, error: StoreUnreachable) -> StoreError:
+        """Put a record that may have been committed into the intake of this host, under its id."""
+        if not (_may_wait(entry.event) and self._journal.intakes.keep(entry, self._about)):
+            return error
+        self._writer, self._sequence = new_id(), 0  # so that no later mark can pass over it
+        return self._kept(entry.event, StoreBusy, str(error), entry.id)
+
     def _landed(self, entry: Entry) -> Outcome | None:
         """Look whether a record is in the journal although its writer was told otherwise."""
         with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
@@ -247,7 +273,7 @@ class Combiner(PerProcess):
 
     def _own_intake(self) -> Writer:
         if self._intake is None:
-            self._intake = self._journal.intakes.writer(self._about)
+            self._intake = self._journal.intakes.crowd(self._about)
         return self._intake
 
     def _pause(self) -> None:
@@ -258,3 +284,8 @@ class Combiner(PerProcess):
         self._own()
         if self._intake is not None:
             self._intake.close()
+
+
+def _may_wait(event: Event) -> bool:
+    """Tell whether an event can be committed later by somebody else."""
+    return isinstance(event, (Published, Used, RunStarted, RunEnded))

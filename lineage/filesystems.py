@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
     from collections.abc import Mapping
 
-__all__ = ["FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "filesystem"]
+__all__ = ["FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "data_home", "filesystem"]
 
 LOCAL = "local"
 FLEETING = "fleeting"  # a container's layer or memory: local, and gone with it
@@ -66,17 +66,27 @@ def _kind(name: str) -> str:
     return NETWORK if name in _NETWORK else UNKNOWN
 
 
-def cache_folder(root: str, journal: str, environ: "Mapping[str, str] | None" = None) -> str | None:
+def data_home(environ: "Mapping[str, str]") -> str:
+    """Return the folder of the user's data: ``XDG_DATA_HOME``, or ``~/.local/share``."""
+    return environ.get("XDG_DATA_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"
+    )
+
+
+def cache_folder(
+    root: str | None, journal: str, environ: "Mapping[str, str] | None" = None
+) -> str | None:
     """Choose a folder on a local disk for the projections of a journal, or None for memory.
 
-    In order: ``LINEAGE_CACHE``; the store's own folder when that is on a local disk and writable;
-    ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary folder.
+    In order: ``LINEAGE_CACHE``; the store's own folder (``root``, if it has one) when that is on a
+    local disk and writable; ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary
+    folder.
     """
     environ = os.environ if environ is None else environ
     if environ.get("LINEAGE_CACHE"):
         return os.path.join(environ["LINEAGE_CACHE"], journal)
     local = (LOCAL, FLEETING)
-    if filesystem(root)[0] in local and os.access(root, os.W_OK):
+    if root is not None and filesystem(root)[0] in local and os.access(root, os.W_OK):
         return os.path.join(root, "cache")
     home = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if filesystem(home)[0] in local:

@@ -18,6 +18,7 @@ from zlib import crc32
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Entry, Mark
+from .errors import StoreDamaged
 from .events import KINDS, Event, from_payload
 from .files import Files, explain
 from .metadata import canonical_json
@@ -25,7 +26,18 @@ from .metadata import canonical_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["FolderIntakes", "Intakes", "MemoryIntakes", "Pending", "Writer"]
+__all__ = [
+    "FileWriter",
+    "FolderIntakes",
+    "Intakes",
+    "MemoryIntakes",
+    "Pending",
+    "Sequence",
+    "Writer",
+    "in_order",
+    "read_line",
+    "write_line",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +66,20 @@ class Intakes(Protocol):
     """All writers' records of one store that may be pending."""
 
     def writer(self, about: Mapping[str, Any], folder: str | None = None) -> Writer:
-        """Return a new writer, to the store's own intake or to another folder.
+        """Return a new writer that waits for no network, for what a training loop records.
 
-        ``about`` says who writes: run, host.
+        Its records lie in ``folder``, by default in the store's own intake or, where that is
+        far away, in a folder of this host. ``about`` says who writes: run, host.
+        """
+
+    def crowd(self, about: Mapping[str, Any]) -> Writer:
+        """Return a new writer to the store's own intake, where all other writers look."""
+
+    def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
+        """Keep what may or may not have been committed on this host, under its own id.
+
+        Whoever combines takes it, or finds it taken. The writer it is of writes no more. False
+        means that there is no such place.
         """
 
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
@@ -69,7 +92,7 @@ class Intakes(Protocol):
         """Remove the text of one record for good."""
 
 
-class _Sequence:
+class Sequence:
     """Ids and times of one writer: both only grow, whatever the clock does."""
 
     def __init__(self, clock: Clock) -> None:
@@ -79,6 +102,7 @@ class _Sequence:
         self._time = ""
 
     def entry(self, event: Event) -> Entry:
+        """Give an event its id and time."""
         self._last += 1
         self._time = max(self._time, self._clock.now())
         return Entry(f"{self.writer}-{self._last}", self._time, event)
@@ -97,6 +121,25 @@ class FolderIntakes:
     def writer(self, about: Mapping[str, Any], folder: str | None = None) -> FileWriter:
         """Return a new writer; its file is made with the first record."""
         return FileWriter(folder or self.folder, about, self._files, self._clock)
+
+    def crowd(self, about: Mapping[str, Any]) -> FileWriter:
+        """Return a new writer; this folder is where all look."""
+        return self.writer(about)
+
+    def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
+        """Keep what may or may not have been committed, in a file of its own."""
+        self._files.make_folder(self.folder)
+        path = os.path.join(self.folder, entry.writer + SUFFIX)
+        try:
+            descriptor = self._files.open_append(path)
+            try:
+                self._files.append(descriptor, _header(entry.writer, self._clock, about))
+                self._files.append(descriptor, write_line(entry))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise explain(error, "the intake") from error
+        return True
 
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
         """Return the records behind each writer's mark, ordered by their times."""
@@ -120,9 +163,7 @@ class FolderIntakes:
             )
             for pending in self._records(path, taken, start, data)
         ]
-        # each writer's times grow, so this keeps every writer's own order
-        found.sort(key=lambda pending: (pending.entry.occurred, pending.entry.writer))
-        return found
+        return in_order(found)
 
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell quickly whether a file grew behind its mark, without reading any."""
@@ -177,7 +218,7 @@ class FileWriter:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._sequence = _Sequence(self._clock)
+        self._sequence = Sequence(self._clock)
         self._descriptor: int | None = None
         self._torn = False
 
@@ -198,7 +239,7 @@ class FileWriter:
             self._begin()
         with self._lock:
             entry = self._sequence.entry(event)
-            data = _line(_record(entry))
+            data = write_line(entry)
             try:
                 if self._descriptor is None:
                     data = self._open() + data
@@ -221,10 +262,7 @@ class FileWriter:
     def _open(self) -> bytes:
         self._files.make_folder(self._folder)
         self._descriptor = self._files.open_append(self.path)
-        return _line({
-            "intake": 1, "writer": self._sequence.writer, "pid": self._pid,
-            "created": self._clock.now(), **self._about,
-        })  # fmt: skip
+        return _header(self._sequence.writer, self._clock, self._about)
 
     def _descriptor_or_fail(self) -> int:
         assert self._descriptor is not None  # opened just above
@@ -244,13 +282,21 @@ class MemoryIntakes:
         del about, folder
         return MemoryWriter(self._entries, self._lock, self._clock)
 
+    def crowd(self, about: Mapping[str, Any]) -> MemoryWriter:
+        """Return a new writer."""
+        return self.writer(about)
+
+    def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
+        """Nothing outlives this."""
+        del entry, about
+        return False
+
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
         """Return the records behind each writer's mark, ordered by their times."""
         del folders
         with self._lock:
             entries = [e for e in self._entries if e.sequence > mark(e.writer).sequence]
-        entries.sort(key=lambda entry: (entry.occurred, entry.writer))
-        return [Pending(entry, Mark(entry.sequence)) for entry in entries]
+        return in_order([Pending(entry, Mark(entry.sequence)) for entry in entries])
 
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell whether there are any."""
@@ -268,7 +314,7 @@ class MemoryWriter:
 
     def __init__(self, entries: list[Entry], lock: threading.Lock, clock: Clock) -> None:
         self._entries, self._lock = entries, lock
-        self._sequence = _Sequence(clock)
+        self._sequence = Sequence(clock)
 
     def append(self, event: Event) -> str:
         """Note one record and return its id."""
@@ -281,12 +327,49 @@ class MemoryWriter:
         """Nothing to give back."""
 
 
-def _record(entry: Entry) -> dict[str, Any]:
+def in_order(found: list[Pending]) -> list[Pending]:
+    """Return records in the order to take them; each writer's times grow, so it keeps theirs."""
+    return sorted(found, key=lambda pending: (pending.entry.occurred, pending.entry.writer))
+
+
+def write_line(entry: Entry) -> bytes:
+    """Write the line of a record."""
     event = entry.event
-    return {
+    return _line({
         "id": entry.id, "kind": event.kind, "form": event.form, "occurred": entry.occurred,
         "payload": event.payload(),
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def read_line(line: bytes, place: str) -> Entry | None:
+    """Read the line of a record; None when only a newer release can.
+
+    Args:
+        line: as ``write_line`` wrote it.
+        place: where it lies, for the log.
+
+    Raises:
+        StoreDamaged: it does not verify.
+    """
+    record = _parse(line.rstrip(b"\n"))
+    if record is None:
+        raise StoreDamaged(f"a record in {place} does not verify; see it with: lineage where")
+    return _entry(record, place)
+
+
+def _entry(record: Mapping[str, Any], place: str) -> Entry | None:
+    kind = KINDS.get(record["kind"])
+    if kind is None or record["form"] > kind.form:
+        _log.warning("%s: %s records need a newer release; left for it", place, record["kind"])
+        return None
+    event = from_payload(record["kind"], record["payload"], form=record["form"])
+    return Entry(record["id"], record["occurred"], event)
+
+
+def _header(writer: str, clock: Clock, about: Mapping[str, Any]) -> bytes:
+    return _line({
+        "intake": 1, "writer": writer, "pid": os.getpid(), "created": clock.now(), **about,
+    })  # fmt: skip
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -318,10 +401,7 @@ def _entries(path: str, data: bytes) -> Iterator[tuple[Entry | None, int]]:
             continue
         if "intake" in record:
             continue
-        kind = KINDS.get(record["kind"])
-        if kind is None or record["form"] > kind.form:
-            _log.warning("%s: %s records need a newer release; left for it", path, record["kind"])
-            yield None, start
+        entry = _entry(record, path)
+        yield entry, start
+        if entry is None:
             return
-        event = from_payload(record["kind"], record["payload"], form=record["form"])
-        yield Entry(record["id"], record["occurred"], event), start

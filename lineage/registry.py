@@ -8,9 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from . import grammar
-from .errors import (
-    PublishRefused,
-)
+from .errors import PublishRefused, StoreBusy
 from .events import (
     AliasMoved,
     Deleted,
@@ -277,6 +275,15 @@ class Lineage(Reader):
         """Commit one event; the runs and the kit write through this."""
         self._check_open()
         return self._combiner.commit(event, expect=expect)
+
+    def tell(self, event: Event) -> None:
+        """Commit one event whose outcome nobody needs: it may as well wait in the intake."""
+        try:
+            self.commit(event)
+        except StoreBusy as error:
+            if error.record is None:
+                raise
+            _log.warning("%s", error)
 
     def intake_writer(self, folder: str | None, *, run: str) -> Writer:
         """Return a writer of records that are combined later, beside ``folder`` or our own."""

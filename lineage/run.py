@@ -79,7 +79,7 @@ class Run:
             "python": python(),
         }
         argv = [word[:_ARGUMENT_LENGTH] for word in redactor.argv(sys.orig_argv)]
-        store.commit(
+        store.tell(
             RunStarted(
                 run=self.id, name=name, job=self.job, job_type=job_type, parent=parent,
                 config=redactor.value(settings), host=process.host, user=user(), argv=tuple(argv),
@@ -355,7 +355,7 @@ class Run:
 
     def _commit(self, event: Used | RunEnded) -> None:
         self._check_open()
-        self._store.commit(event)
+        self._store.tell(event)
 
     def _check_open(self) -> None:
         if not self.is_open:

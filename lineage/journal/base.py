@@ -12,10 +12,10 @@ from ..commits import GENESIS, Commit, Head
 from ..errors import Conflict, StoreDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from ..intake import Intakes
+    from ..intake import Intakes, Pending
     from .ledger import Ledger
 
 __all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "absent", "unlinked"]
@@ -34,15 +34,24 @@ class Turn(ABC):
     ledger: Ledger
 
     @abstractmethod
+    def pending(self, folders: Iterable[str] = ()) -> list[Pending]:
+        """Return the records of intakes that no commit has taken yet, in the order to take them.
+
+        Args:
+            folders: where to look besides the store's own intake.
+        """
+
+    @abstractmethod
     def append(self, commit: Commit) -> None:
         """Append the commit that follows ``head``, durably, with the ledger's changes.
 
         When this returns, the commit survives ``kill -9`` and power loss.
 
         Raises:
-            HeadMoved: somebody else wrote this number; nothing was written. Take another turn.
-            StoreFull, StoreReadOnly, OSError: it may or may not have been written. Look for the
-                records' marks in the ledger before you try again.
+            HeadMoved: somebody else wrote this number, or there are records that this turn did
+                not look for; nothing was written. Take another turn.
+            StoreUnreachable, StoreFull, StoreReadOnly, OSError: it may or may not have been
+                written. Look for the records' marks in the ledger before you try again.
         """
 
 
@@ -68,6 +77,7 @@ class Journal(ABC):
         cache: a local folder for projections of this journal, or None to keep them in memory.
         slow: a commit costs several round trips, so a writer in a crowd should put its record
             into the intake first, where whoever commits next takes it along.
+        tries: how often a writer tries alone before it takes itself to be in a crowd.
     """
 
     kind: str
@@ -77,6 +87,7 @@ class Journal(ABC):
     cache: str | None
     read_only: bool = False
     slow: bool = False
+    tries: int = 1
 
     @abstractmethod
     def head(self) -> Head:
@@ -91,15 +102,23 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def turn(self, timeout: float = GATE_TIMEOUT) -> AbstractContextManager[Turn]:
+    def turn(
+        self, timeout: float = GATE_TIMEOUT, *, look: bool = True
+    ) -> AbstractContextManager[Turn]:
         """Take a turn to write.
 
         The head and ledger of a turn are consistent, but may be behind on a journal whose
-        commit point decides (``slow``): the append finds out. A timeout of 0 only tries.
+        commit point decides (``slow``): the append finds out.
+
+        Args:
+            timeout: seconds to wait for other writers of this host; 0 only tries.
+            look: ask what others wrote before. Without it a journal may save that round trip:
+                the append finds out that way too.
 
         Raises:
             StoreBusy: another writer held its turn for longer than ``timeout`` seconds.
             StoreReadOnly: this journal cannot be written from here.
+            StoreUnreachable: the place where it is kept does not answer.
         """
 
     @abstractmethod
@@ -108,6 +127,9 @@ class Journal(ABC):
 
         Only read from it.
         """
+
+    def check_blank(self) -> None:  # noqa: B027 - most journals leave it to the disk
+        """Raise ``StoreReadOnly`` when payloads cannot be blanked from here."""
 
     @abstractmethod
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:

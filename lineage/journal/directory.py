@@ -17,19 +17,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sqlite3
 import time
-from collections import deque
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, new_id
-from ..commits import GENESIS, Commit, Head
+from ..commits import Commit, Head
 from ..errors import (
-    StoreBusy,
     StoreDamaged,
     StoreNotFoundError,
-    StoreReadOnly,
     StoreTooNew,
     StoreUnsuitable,
 )
@@ -37,9 +33,8 @@ from ..files import Files, explain
 from ..filesystems import cache_folder
 from ..intake import FolderIntakes
 from ..metadata import canonical_json
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
-from .ledger import LEDGER_SCHEMA, Ledger
-from .projection import Projection, position
+from .base import HeadMoved, absent
+from .shared import SharedJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,12 +44,10 @@ __all__ = ["DirectoryJournal"]
 FORMAT = 1
 BUCKET = 256  # commits a folder: listing stays cheap, and so does a folder's fsync
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
-_RECENT = 32  # commits kept in memory ...
-_SMALL = 1 << 17  # ... of less than so many characters
 _LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
-class DirectoryJournal(Journal):
+class DirectoryJournal(SharedJournal):
     """Opens or creates the journal in the folder ``root``.
 
     Args:
@@ -71,7 +64,6 @@ class DirectoryJournal(Journal):
     """
 
     kind = "directory"
-    slow = True
 
     def __init__(
         self,
@@ -91,11 +83,7 @@ class DirectoryJournal(Journal):
         self.cache = cache_folder(self._root, self.id) if cache == "" else cache
         intake = os.path.join(self._root, "intake")
         self.intakes = FolderIntakes(intake, self._files, clock)
-        self._recent: deque[Commit] = deque(maxlen=_RECENT)
-        self._ledger = _LedgerCache(self, self._recent)
-        self._known = GENESIS
-        self._checked = False
-        self._behind = True  # the ledger's cache may be; an append behind the head is refused
+        self._begin_sharing()
 
     # -------------------------------------------------------------- life cycle
 
@@ -144,19 +132,10 @@ class DirectoryJournal(Journal):
                 ) from error
             raise explain(error, self._root) from error
 
-    def close(self) -> None:
-        """Give the ledger's cache back."""
-        self._ledger.close()
-
     # ----------------------------------------------------------------- reading
 
-    def head(self) -> Head:
-        """Return where the journal stands now, by listing."""
-        number = self._last_number(self._known.number)
-        if number != self._known.number:
-            (commit,) = self.read(number - 1, number)
-            self._known = commit.head
-        return self._known
+    def _newest(self, known: int) -> Head:
+        return Head(self._last_number(known), "", "")
 
     def _last_number(self, known: int) -> int:
         """Find the highest number there is, from one that is known to be there."""
@@ -187,14 +166,6 @@ class DirectoryJournal(Journal):
                     raise absent(number)
                 yield number, data.decode("ascii", "replace").rstrip("\n")
 
-    def recent(self, after: int, upto: int) -> Iterator[Commit]:
-        """Yield commits, from memory where this process took them just now."""
-        known = {commit.number: commit for commit in tuple(self._recent)}
-        numbers = range(after + 1, upto + 1)
-        if all(number in known for number in numbers):
-            return (known[number] for number in numbers)
-        return self.read(after, upto)
-
     def _bucket(self, bucket: int) -> str:
         return os.path.join(self._commits, f"{bucket:06d}")
 
@@ -203,53 +174,14 @@ class DirectoryJournal(Journal):
 
     # ----------------------------------------------------------------- writing
 
-    @contextmanager
-    def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:
-        """Take a turn to write. It may begin behind the head; the append finds out."""
-        if self.read_only:
-            raise StoreReadOnly(f"{self._root} is read-only here; ask its owner for write access")
-        if self._behind:
-            target = None  # the first time the cache may turn out to be of another history
-            if self._checked:
-                target = Head(self._last_number(self._known.number), "", "")
-            self._known = self._ledger.catch_up(target)
-            self._behind, self._checked = False, True
-        with ExitStack() as stack:
-            try:
-                db = stack.enter_context(self._ledger.writing(timeout))
-            except StoreBusy as error:
-                if timeout < GATE_TIMEOUT:
-                    raise
-                # a stopped process holds the local cache; link(2) decides without it
-                self._ledger.go_private(str(error))
-                db = stack.enter_context(self._ledger.writing(timeout))
-            yield _DirectoryTurn(self, self._ledger, db)
-
-    @contextmanager
-    def peek(self) -> Iterator[Ledger]:
-        """Look at the ledger without a turn, at the head that was last asked for or written."""
-        if self._ledger.head().number < self._known.number:
-            self._ledger.catch_up(self._known)
-        with self._ledger.reading() as db:
-            yield Ledger(db)
-
-    def put(self, commit: Commit) -> None:
-        """Create the file of a commit, durably.
-
-        Raises:
-            HeadMoved: somebody else wrote this number.
-        """
+    def _write(self, commit: Commit, *, looked: bool) -> None:
+        del looked  # every turn lists the intake
         try:
             self._put(commit)
         except FileExistsError:
-            self._behind = True
             raise HeadMoved(f"somebody else wrote commit {commit.number}") from None
         except OSError as error:
-            self._behind = True
             raise explain(error, self._root) from error
-        self._known = commit.head
-        if len(commit.text) < _SMALL:
-            self._recent.append(commit)
 
     def _put(self, commit: Commit) -> None:
         folder = self._bucket(commit.number // BUCKET)
@@ -278,40 +210,6 @@ class DirectoryJournal(Journal):
         blanked = Commit.read(text, number=number).blank(event, kept)
         self._files.put_over(path, blanked.text.encode("ascii") + b"\n")
         self.intakes.blank(event)
-
-    def relearn(self) -> None:
-        """Make the ledger anew."""
-        self._ledger.rebuild()
-
-
-class _LedgerCache(Projection):
-    """The ledger of a directory journal, kept on a local disk."""
-
-    def __init__(self, journal: DirectoryJournal, recent: deque[Commit]) -> None:
-        self._recent = recent
-        super().__init__(journal, "ledger-1", LEDGER_SCHEMA)
-
-    def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
-        Ledger(db).take(commit)
-        if len(commit.text) < _SMALL:
-            self._recent.append(commit)
-
-
-class _DirectoryTurn(Turn):
-    def __init__(
-        self, journal: DirectoryJournal, cache: _LedgerCache, db: sqlite3.Connection
-    ) -> None:
-        self._journal, self._cache, self._db = journal, cache, db
-        self.head = position(db)
-        self.ledger = Ledger(db)
-
-    def append(self, commit: Commit) -> None:
-        if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
-            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
-        self._journal.put(commit)
-        # the commit stands, whatever becomes of the cache
-        with suppress(sqlite3.Error):
-            self._cache.settle(self._db, commit.head)
 
 
 def _number(name: str) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ..errors import StoreUnsuitable
+from ..filesystems import data_home
 
 if TYPE_CHECKING:
     from .base import Journal
@@ -14,18 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["folder_beside", "open_journal"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
+_SCHEMES = {"postgresql": "postgres", "postgres": "postgres"}
+_FAR = frozenset(_SCHEMES.values())
 
 
 def open_journal(address: str, *, create: bool = True) -> Journal:
     """Open or create the journal at an address.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and paths that end in ``.db`` are sqlite
-    journals; ``file:///folder`` and other paths are directory journals; ``memory:`` is for trying
-    things out.
+    journals; ``file:///folder`` and other paths are directory journals; ``postgresql://host/name``
+    is a PostgreSQL database; ``memory:`` is for trying things out.
 
     Raises:
         StoreUnsuitable: no such kind of address, or that place cannot hold this kind of journal.
         StoreNotFoundError: nothing is there and ``create`` is false.
+        StoreUnreachable: the server does not answer.
     """
     kind, path = _place(address)
     if kind == "memory":
@@ -36,6 +41,10 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
         from .sqlite import SQLiteJournal
 
         return SQLiteJournal(path, create=create)
+    if kind == "postgres":
+        from .postgres import PostgresJournal
+
+        return PostgresJournal(path, create=create, waiting=_waiting(address))
     from .directory import DirectoryJournal
 
     return DirectoryJournal(path, create=create)
@@ -44,12 +53,24 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
 def folder_beside(address: str, name: str) -> str | None:
     """Return the folder ``name`` beside the journal at an address, without opening it.
 
-    None for a journal in memory.
+    None for a journal that is in no folder; but records wait in a folder of this host for every
+    journal that is far away (``intake``).
     """
     kind, path = _place(address)
+    if kind in _FAR:
+        return _waiting(address) if name == "intake" else None
     if kind == "memory":
         return None
     return os.path.join(os.path.abspath(f"{path}.d" if kind == "sqlite" else path), name)
+
+
+def _waiting(address: str) -> str:
+    """Return the folder of this host for records of a journal that is far away.
+
+    In the user's data folder, not in a cache: what waits here is nowhere else.
+    """
+    place = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return os.path.join(data_home(os.environ), "nemotron-lineage", "waiting", place)
 
 
 def _place(address: str) -> tuple[str, str]:
@@ -61,9 +82,12 @@ def _place(address: str) -> tuple[str, str]:
         return "sqlite", rest.removeprefix("/")
     if mark and scheme == "file":
         return "directory", unquote(rest)
+    if mark and scheme in _SCHEMES:
+        return _SCHEMES[scheme], address
     if mark:
         raise StoreUnsuitable(
-            f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder or a path"
+            f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder, "
+            "postgresql://host/database or a path"
         )
     path = os.path.expanduser(address)
     is_database = os.path.isfile(path) or path.endswith(_DATABASES)

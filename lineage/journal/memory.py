@@ -16,7 +16,9 @@ from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
 from .ledger import LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..intake import Intakes, Pending
 
 __all__ = ["MemoryJournal"]
 
@@ -49,12 +51,13 @@ class MemoryJournal(Journal):
             yield number, self._commits[number - 1].text
 
     @contextmanager
-    def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:
+    def turn(self, timeout: float = GATE_TIMEOUT, *, look: bool = True) -> Iterator[Turn]:
         """Take a turn to write."""
+        del look  # there is nothing to ask
         if not self._lock.acquire(timeout=timeout):
             raise StoreBusy(f"the memory journal was held for {timeout:g} s by another thread")
         try:
-            turn = _MemoryTurn(self._commits, self._db)
+            turn = _MemoryTurn(self._commits, self._db, self.intakes)
             self._db.execute("BEGIN")
             try:
                 yield turn
@@ -85,11 +88,14 @@ class MemoryJournal(Journal):
 
 
 class _MemoryTurn(Turn):
-    def __init__(self, commits: list[Commit], db: sqlite3.Connection) -> None:
-        self._commits = commits
+    def __init__(self, commits: list[Commit], db: sqlite3.Connection, intakes: Intakes) -> None:
+        self._commits, self._intakes = commits, intakes
         self.head = commits[-1].head if commits else GENESIS
         self.ledger = Ledger(db)
         self.done = False
+
+    def pending(self, folders: Iterable[str] = ()) -> list[Pending]:
+        return self._intakes.pending(self.ledger.mark, folders)
 
     def append(self, commit: Commit) -> None:
         if commit.number != self.head.number + 1 or commit.previous != self.head.hash or self.done:

@@ -39,7 +39,9 @@ from .gate import Gate
 from .ledger import LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..intake import Intakes, Pending
 
 __all__ = ["SQLiteJournal"]
 
@@ -210,8 +212,9 @@ class SQLiteJournal(Journal, PerProcess):
     # ----------------------------------------------------------------- writing
 
     @contextmanager
-    def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:
+    def turn(self, timeout: float = GATE_TIMEOUT, *, look: bool = True) -> Iterator[Turn]:
         """Take a turn to write."""
+        del look  # the transaction shows everything
         self._own()
         if self.read_only:
             raise StoreReadOnly(f"{self._path} is read-only here; ask its owner for write access")
@@ -222,7 +225,7 @@ class SQLiteJournal(Journal, PerProcess):
                 db = self._writer
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    yield _SQLiteTurn(db, self._path)
+                    yield _SQLiteTurn(db, self.intakes)
                 finally:
                     if self._pid == os.getpid() and db.in_transaction:
                         db.execute("ROLLBACK")
@@ -262,11 +265,14 @@ class SQLiteJournal(Journal, PerProcess):
 
 
 class _SQLiteTurn(Turn):
-    def __init__(self, db: sqlite3.Connection, path: str) -> None:
-        self._db, self._path = db, path
+    def __init__(self, db: sqlite3.Connection, intakes: Intakes) -> None:
+        self._db, self._intakes = db, intakes
         row = db.execute(_HEAD).fetchone()
         self.head = Head(*row) if row else GENESIS
         self.ledger = Ledger(db)
+
+    def pending(self, folders: Iterable[str] = ()) -> list[Pending]:
+        return self._intakes.pending(self.ledger.mark, folders)
 
     def append(self, commit: Commit) -> None:
         if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
