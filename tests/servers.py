@@ -7,12 +7,14 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import glob
+from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
@@ -122,6 +124,56 @@ def postgres_server(*, fsync: bool = False) -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class BucketServer:
+    """An S3 endpoint on loopback: moto, in a process of its own.
+
+    It proves our logic, not that a real store decides atomically: moto is one process.
+    """
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                assert time.monotonic() < deadline, "moto did not start"
+                time.sleep(0.02)
+            else:
+                break
+        self._request("PUT", "/stores")
+
+    def _request(self, method: str, path: str) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port)
+        connection.request(method, path)
+        connection.getresponse().read()
+        connection.close()
+
+    def environ(self, port: int | None = None) -> dict[str, str]:
+        """Return what clients need to know."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or self.port}",
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "planted-key",
+            "AWS_REGION": "us-east-1",
+        }
+
+    @staticmethod
+    def address(name: str | None = None) -> str:
+        """Return the address of a store of its own."""
+        return f"s3://stores/{name or uuid4().hex[:12]}"
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
 class Wire:
     """Stands between clients and a server: delays, loses replies, goes dead.
 
@@ -129,13 +181,20 @@ class Wire:
         target: the server's socket: a path, or (host, port).
         here: the path to listen at; None takes a free port on loopback.
         delay: seconds that every message to the server takes longer.
+        rewrite: what to put in place of what, in messages to the server.
     """
 
     def __init__(
-        self, target: str | tuple[str, int], here: str | None = None, *, delay: float = 0.0
+        self,
+        target: str | tuple[str, int],
+        here: str | None = None,
+        *,
+        delay: float = 0.0,
+        rewrite: tuple[bytes, bytes] | None = None,
     ) -> None:
-        self._target, self.delay = target, delay
+        self._target, self.delay, self._rewrite = target, delay, rewrite
         self._lose: bytes | None = None
+        self._instead = b""
         self.lost = 0
         self._dead = False
         self._open: set[socket.socket] = set()
@@ -148,9 +207,12 @@ class Wire:
         self.port = self._socket.getsockname()[1] if here is None else 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def lose_reply(self, to: bytes) -> None:
-        """Let the server do what the next message with these bytes asks, and cut off the reply."""
-        self._lose = to
+    def lose_reply(self, to: bytes, instead: bytes = b"") -> None:
+        """Let the server do what the next message with these bytes asks, and cut off the reply.
+
+        ``instead`` is what the client gets to hear before the connection ends.
+        """
+        self._lose, self._instead = to, instead
 
     def go_dead(self, *, dead: bool = True) -> None:
         """Cut all connections and take no more, until called with ``dead=False``."""
@@ -188,7 +250,7 @@ class Wire:
                 if self._lose is not None and self._lose in data:
                     self._lose = None
                     losing.set()
-                server.sendall(data)
+                server.sendall(data.replace(*self._rewrite) if self._rewrite else data)
         _close(server)
 
     def _back(self, client: socket.socket, server: socket.socket, losing: threading.Event) -> None:
@@ -196,6 +258,8 @@ class Wire:
             while data := server.recv(1 << 16):
                 if losing.is_set():
                     self.lost += 1
+                    if self._instead:
+                        client.sendall(self._instead)
                     break
                 client.sendall(data)
         _close(client)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ..intake import Intakes, Pending
+    from ..shelf import Shelf
     from .ledger import Ledger
 
 __all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "absent", "unlinked"]
@@ -78,6 +79,7 @@ class Journal(ABC):
         slow: a commit costs several round trips, so a writer in a crowd should put its record
             into the intake first, where whoever commits next takes it along.
         tries: how often a writer tries alone before it takes itself to be in a crowd.
+        shelf: where what belongs to the journal and is no commit lies for all its hosts, or None.
     """
 
     kind: str
@@ -88,6 +90,7 @@ class Journal(ABC):
     read_only: bool = False
     slow: bool = False
     tries: int = 1
+    shelf: Shelf | None = None
 
     @abstractmethod
     def head(self) -> Head:

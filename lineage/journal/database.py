@@ -107,12 +107,12 @@ class Database(PerProcess):
     """Asks one server. Safe in threads; a forked child opens a connection of its own.
 
     Args:
-        address: what libpq takes, without a password.
-        shown: how errors name the store.
+        address: of the store.
     """
 
-    def __init__(self, address: str, shown: str) -> None:
-        self._address, self._shown = address, shown
+    def __init__(self, address: str) -> None:
+        self._shown = address
+        self._address, self._schema = read_address(address)
         super().__init__()
 
     def _begin(self) -> None:
@@ -123,7 +123,7 @@ class Database(PerProcess):
         """Run statements in one round trip, each a transaction of its own; return their rows.
 
         Args:
-            statements: text with ``%(name)s``, and values.
+            statements: text with ``{schema}`` and ``%(name)s``, and values.
             again: when the connection turns out to be lost, open another and ask once more. Only
                 for statements that may run twice.
 
@@ -143,14 +143,15 @@ class Database(PerProcess):
                 return self._ask(statements)
 
     def _ask(self, statements: tuple[Statement, ...]) -> list[Rows]:
+        texts = [(text.replace("{schema}", self._schema), values) for text, values in statements]
         with self._explained():
             connection = self._connection or self._open()
-            if len(statements) == 1:
-                return [_rows(connection.execute(*statements[0]))]
+            if len(texts) == 1:
+                return [_rows(connection.execute(*texts[0]))]
             with connection.pipeline() as pipeline:
                 cursors = []
-                for statement in statements:
-                    cursors.append(connection.execute(*statement))
+                for text, values in texts:
+                    cursors.append(connection.execute(text, values))
                     pipeline.sync()  # each commits, whatever becomes of the next
             return [_rows(cursor) for cursor in cursors]
 

@@ -11,12 +11,16 @@ from ..errors import StoreUnsuitable
 from ..filesystems import data_home
 
 if TYPE_CHECKING:
+    from ..shelf import Shelf
     from .base import Journal
 
-__all__ = ["folder_beside", "open_journal"]
+__all__ = ["folder_beside", "open_journal", "open_shelf"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
-_SCHEMES = {"postgresql": "postgres", "postgres": "postgres"}
+_SCHEMES = {
+    "postgresql": "postgres", "postgres": "postgres",
+    "s3": "objects", "gs": "objects", "az": "objects",
+}  # fmt: skip
 _FAR = frozenset(_SCHEMES.values())
 
 
@@ -25,12 +29,13 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and paths that end in ``.db`` are sqlite
     journals; ``file:///folder`` and other paths are directory journals; ``postgresql://host/name``
-    is a PostgreSQL database; ``memory:`` is for trying things out.
+    is a PostgreSQL database; ``s3://``, ``gs://`` and ``az://bucket/prefix`` are buckets;
+    ``memory:`` is for trying things out.
 
     Raises:
         StoreUnsuitable: no such kind of address, or that place cannot hold this kind of journal.
         StoreNotFoundError: nothing is there and ``create`` is false.
-        StoreUnreachable: the server does not answer.
+        StoreUnreachable: the server or bucket does not answer.
     """
     kind, path = _place(address)
     if kind == "memory":
@@ -45,6 +50,10 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
         from .postgres import PostgresJournal
 
         return PostgresJournal(path, create=create, waiting=_waiting(address))
+    if kind == "objects":
+        from .objectstore import ObjectStoreJournal
+
+        return ObjectStoreJournal(path, create=create, waiting=_waiting(address))
     from .directory import DirectoryJournal
 
     return DirectoryJournal(path, create=create)
@@ -62,6 +71,28 @@ def folder_beside(address: str, name: str) -> str | None:
     if kind == "memory":
         return None
     return os.path.join(os.path.abspath(f"{path}.d" if kind == "sqlite" else path), name)
+
+
+def open_shelf(address: str) -> Shelf | None:
+    """Open what lies beside the journal at an address, without opening the journal.
+
+    None for a journal in memory.
+    """
+    kind, path = _place(address)
+    if kind == "memory":
+        return None
+    if kind == "postgres":
+        from .database import Database
+        from .rowshelf import RowShelf
+
+        return RowShelf(address, Database(address).ask)
+    if kind == "objects":
+        from .bucket import Bucket
+
+        return Bucket(address.rstrip("/"))
+    from ..shelf import FolderShelf
+
+    return FolderShelf(os.path.abspath(f"{path}.d" if kind == "sqlite" else path))
 
 
 def _waiting(address: str) -> str:
@@ -87,7 +118,7 @@ def _place(address: str) -> tuple[str, str]:
     if mark:
         raise StoreUnsuitable(
             f"{scheme}:// is no kind of store; use sqlite:///file.db, file:///folder, "
-            "postgresql://host/database or a path"
+            "postgresql://host/database, s3://bucket/prefix or a path"
         )
     path = os.path.expanduser(address)
     is_database = os.path.isfile(path) or path.endswith(_DATABASES)

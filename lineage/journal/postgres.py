@@ -15,25 +15,27 @@ from ..clock import Clock, new_id
 from ..commits import Commit, Head
 from ..errors import StoreNotFoundError, StoreReadOnly, StoreTooNew, StoreUnsuitable
 from ..filesystems import cache_folder
+from ..intake import write_line
+from ..metadata import canonical_json
 from ..process import PerProcess
 from .base import HeadMoved, absent
 from .database import Database, read_address
-from .rows import RowIntakes
+from .far import FarIntakes
+from .rowshelf import RowShelf
 from .shared import SharedJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ..commits import Entry, Mark
     from ..intake import Pending
     from .database import Rows
+    from .far import Waiting
     from .ledger import Ledger
-    from .rows import WaitingRow
 
 __all__ = ["PostgresJournal", "statements"]
 
 FORMAT = 1
-_PAGE = 500  # commits a question
-_ROWS = 10_000  # waiting records a question
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -57,9 +59,9 @@ SELECT number, hash, recorded, EXISTS(SELECT FROM {schema}.intake) FROM {schema}
 _NEWS = """
 SELECT 'head', number, hash, recorded FROM {schema}.journal
 UNION ALL SELECT 'commit', c.* FROM (SELECT number, hash, text FROM {schema}.commits
-    WHERE number>%(before)s AND hash<>%(hash)s ORDER BY number LIMIT {page}) c
+    WHERE number>%(before)s AND hash<>%(hash)s ORDER BY number LIMIT 500) c
 UNION ALL SELECT 'record', r.* FROM (SELECT sequence, writer, line FROM {schema}.intake
-    ORDER BY writer, sequence LIMIT {rows}) r"""
+    ORDER BY writer, sequence LIMIT 10000) r"""
 _APPEND = """
 WITH moved AS (
     UPDATE {schema}.journal SET number=%(number)s, hash=%(hash)s, recorded=%(recorded)s
@@ -106,15 +108,15 @@ class PostgresJournal(SharedJournal, PerProcess):
         clock: Clock | None = None,
     ) -> None:
         self.address = address
-        plain, self._schema = read_address(address)
-        self._database = Database(plain, address)
+        self._database = Database(address)
+        self.shelf = RowShelf(address, self.ask)
         try:
             self.id = self._open(create=create)
         except BaseException:
             self._database.close()
             raise
         self.cache = cache_folder(None, self.id) if cache == "" else cache
-        self._rows = RowIntakes(self.ask, waiting, forget=self._forget_news, clock=clock)
+        self._rows = _RowIntakes(self, waiting, clock)
         self.intakes = self._rows
         PerProcess.__init__(self)
         self._begin_sharing()
@@ -161,10 +163,7 @@ class PostgresJournal(SharedJournal, PerProcess):
 
     def ask(self, *statements: tuple[str, dict[str, Any]], again: bool = True) -> list[Rows]:
         """Ask the server, in one round trip."""
-        words = {"schema": self._schema, "page": _PAGE, "rows": _ROWS}
-        return self._database.ask(
-            *((text.format_map(words), values) for text, values in statements), again=again
-        )
+        return self._database.ask(*statements, again=again)
 
     def close(self) -> None:
         """Give the connection and the ledger's cache back."""
@@ -196,7 +195,7 @@ class PostgresJournal(SharedJournal, PerProcess):
             yield after, known[after]
         page = (
             "SELECT number, text FROM {schema}.commits WHERE number>%(after)s AND number<=%(upto)s"
-            " ORDER BY number LIMIT {page}"
+            " ORDER BY number LIMIT 500"
         )
         while after < upto:
             (rows,) = self.ask((page, {"after": after, "upto": upto}))
@@ -224,8 +223,8 @@ class PostgresJournal(SharedJournal, PerProcess):
 
     def pending(self, ledger: Ledger, folders: Iterable[str]) -> list[Pending]:
         """Return the records that wait, as this turn's look found them."""
-        rows = [] if self._news is None else self._news.rows
-        return self._rows.merged(rows, ledger.mark, folders)
+        waiting = [] if self._news is None else self._news.waiting
+        return self._rows.merged(waiting, ledger.mark, folders)
 
     def _write(self, commit: Commit, *, looked: bool) -> None:
         marks = {**self._rows.stale, **commit.writers}
@@ -242,7 +241,7 @@ class PostgresJournal(SharedJournal, PerProcess):
             raise HeadMoved(f"somebody else wrote commit {commit.number}, or has records waiting")
         self._rows.stale.clear()
 
-    def _forget_news(self) -> None:
+    def forget_news(self) -> None:
         """Have the next turn look for itself: it has to find what was written just now."""
         self._news = None
 
@@ -272,14 +271,50 @@ class _News:
         self.used = used
         self.head: Head | None = None
         self.texts: dict[int, str] = {}
-        self.rows: list[WaitingRow] = []
+        self.waiting: list[Waiting] = []
         for kind, number, name, text in rows:
             if kind == "head":
                 self.head = Head(number, name, text)
             elif kind == "commit":
                 self.texts[number] = text
             else:
-                self.rows.append((number, name, text))
+                self.waiting.append((number, name, text.encode("ascii", "replace")))
+
+
+class _RowIntakes(FarIntakes):
+    """Waiting records as rows, which the commit that holds them removes."""
+
+    def __init__(self, journal: PostgresJournal, folder: str, clock: Clock | None) -> None:
+        self._journal = journal
+        self.any_rows = True  # as the last look at the head showed
+        super().__init__(folder, clock)
+
+    def look(self, mark: Callable[[str], Mark]) -> Iterable[Waiting]:
+        del mark
+        (rows,) = self._journal.ask(
+            ("SELECT sequence, writer, line FROM {schema}.intake ORDER BY writer, sequence", {})
+        )
+        return [(number, writer, line.encode("ascii", "replace")) for number, writer, line in rows]
+
+    def put(self, entry: Entry, about: Mapping[str, Any]) -> None:
+        insert = (
+            "INSERT INTO {schema}.intake VALUES(%(writer)s, %(sequence)s, %(about)s, %(line)s)"
+            " ON CONFLICT DO NOTHING"
+        )
+        row = {
+            "writer": entry.writer, "sequence": entry.sequence,
+            "about": canonical_json(dict(about)), "line": write_line(entry).decode("ascii"),
+        }  # fmt: skip
+        self._journal.ask((insert, row))
+        self._journal.forget_news()
+
+    def drop(self, writer: str, sequence: int) -> None:
+        row = {"writer": writer, "sequence": sequence}
+        delete = "DELETE FROM {schema}.intake WHERE writer=%(writer)s AND sequence=%(sequence)s"
+        self._journal.ask((delete, row))
+
+    def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
+        return self.any_rows or super().has_pending(mark, folders)
 
 
 def statements(address: str, *, writer: str, reader: str) -> list[str]:
@@ -303,4 +338,5 @@ def statements(address: str, *, writer: str, reader: str) -> list[str]:
         f"GRANT INSERT ON {schema}.commits TO {writer}",
         f"GRANT UPDATE (number, hash, recorded) ON {schema}.journal TO {writer}",
         f"GRANT INSERT, DELETE ON {schema}.intake, {schema}.shelf TO {writer}",
+        f"GRANT UPDATE ON {schema}.shelf TO {writer}",
     ]

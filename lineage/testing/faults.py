@@ -67,10 +67,10 @@ class FaultyFiles(Files):
         self._before("sizes")
         return super().sizes(folder)
 
-    def read(self, path: str, offset: int = 0) -> bytes:
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
         """Read a file."""
         self._before("read")
-        return super().read(path, offset)
+        return super().read(path, offset, size)
 
     def make_folder(self, folder: str) -> None:
         """Make a folder."""

@@ -28,6 +28,12 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
+def address(server: PostgresServer) -> str:
+    """The address of a store that is not made yet."""
+    return server.address()
+
+
+@pytest.fixture
 def store(address: str) -> Iterator[Lineage]:
     with lineage.open(address) as store:
         yield store
@@ -208,10 +214,9 @@ def test_client_that_stops_inside_a_transaction_stops_nobody(
 ) -> None:
     store.commit(publish(path="/1"))
     monkeypatch.setitem(database._OPTIONS, "idle_in_transaction_session_timeout", "300ms")
-    plain, schema = database.read_address(address)
-    stuck = database.Database(plain, "stuck")
+    stuck = database.Database(address)
     stuck.ask(("BEGIN", {}))
-    stuck.ask((f"UPDATE {schema}.journal SET recorded=recorded", {}))
+    stuck.ask(("UPDATE {schema}.journal SET recorded=recorded", {}))
     began = time.monotonic()
     assert store.commit(publish(path="/2")).version == ("model", 2)
     assert time.monotonic() - began < 5
