@@ -14,6 +14,7 @@ from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
 from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
 from .events import Event, Published, RunEnded, RunStarted, Used
+from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
 from .process import PerProcess
@@ -21,7 +22,7 @@ from .process import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .intake import Pending, Writer
+    from .intake import Writer
     from .journal.ledger import Conditions
 
 __all__ = ["Combiner"]
@@ -59,6 +60,7 @@ class Combiner(PerProcess):
         self._writer = new_id()
         self._sequence = 0
         self._intake: Writer | None = None
+        self._waiting: list[Entry] = []  # what we put there and did not see taken
         self._crowded = False
 
     def commit(self, event: Event, *, expect: int | None = ANY) -> Outcome:
@@ -150,7 +152,7 @@ class Combiner(PerProcess):
         look = timeout >= GATE_TIMEOUT
         while True:
             with self._journal.turn(timeout, look=look) as turn:
-                if turn.ledger.mark(entry.writer).sequence >= entry.sequence:  # an earlier attempt
+                if _is_taken(turn, entry):  # by an earlier attempt
                     return Outcome((), turn.ledger.outcome(entry.writer))
                 conditions = self._check_conditions(turn, entry.event)
                 pending = turn.pending(conditions.intakes)[:_BATCH]
@@ -164,20 +166,21 @@ class Combiner(PerProcess):
         """Put the record into the intake first: whoever has the next turn takes it along."""
         with self._journal.peek() as ledger:
             refuse(ledger, event)
-        record = self._own_intake().append(event)
-        writer, _, number = record.partition("-")
+        own = self._own_intake().write(event)
+        record = own.id
+        self._waiting.append(own)
         began = time.monotonic()
         after: int | None = None  # a commit that did not hold the record yet
         while time.monotonic() - began < _PATIENCE:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
-                    if turn.ledger.mark(writer).sequence < int(number):
+                    if not _is_taken(turn, own):
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
-                        pending = turn.pending(conditions.intakes)[:_BATCH]
+                        pending = self._pending_with_own(turn, conditions.intakes)
                         self._write(turn, pending)
                         self._crowded = len({each.entry.writer for each in pending}) > 1
-                    if turn.ledger.mark(writer).sequence >= int(number):
+                    if _is_taken(turn, own):
                         return self._taken(record, turn, after)
             except HeadMoved:
                 # no pause: who won has most likely taken this record along
@@ -188,6 +191,16 @@ class Combiner(PerProcess):
                 self._pause()
         why = f"others won for {_PATIENCE:g} s"
         raise self._kept(event, StoreBusy, why, record)
+
+    def _pending_with_own(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
+        """Return what waits, and what we wrote ourselves even if a listing does not show it yet."""
+        pending = turn.pending(folders)
+        shown = {each.entry.id for each in pending}
+        self._waiting = [entry for entry in self._waiting if not _is_taken(turn, entry)]
+        pending += [
+            Pending(entry, Mark(entry.sequence)) for entry in self._waiting if entry.id not in shown
+        ]
+        return in_order(pending)[:_BATCH]
 
     def _taken(self, record: str, turn: Turn, after: int | None) -> Outcome:
         """Return what a record came to that was committed after commit ``after``, if known."""
@@ -267,7 +280,7 @@ class Combiner(PerProcess):
     def _landed(self, entry: Entry) -> Outcome | None:
         """Look whether a record is in the journal although its writer was told otherwise."""
         with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
-            if turn.ledger.mark(entry.writer).sequence >= entry.sequence:
+            if _is_taken(turn, entry):
                 return Outcome((), turn.ledger.outcome(entry.writer))
         return None
 
@@ -284,6 +297,10 @@ class Combiner(PerProcess):
         self._own()
         if self._intake is not None:
             self._intake.close()
+
+
+def _is_taken(turn: Turn, entry: Entry) -> bool:
+    return turn.ledger.mark(entry.writer).sequence >= entry.sequence
 
 
 def _may_wait(event: Event) -> bool:

@@ -18,7 +18,7 @@ from .errors import LineageError, StoreFull, StoreReadOnly
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Files", "explain"]
+__all__ = ["Files", "explain", "folder_mode"]
 
 _TEMPORARY = ".new-"
 _SLOW = 0.002  # seconds for one read: from here on threads cost less than they save
@@ -39,8 +39,14 @@ def explain(error: OSError, what: str) -> LineageError | OSError:
 
 
 class Files:
-    """The real disk."""
+    """The real disk.
 
+    Attributes:
+        mode: permissions of every file that is made, e.g. 0o660, whatever the umask says; those
+            who may read a file may also enter its folder. None leaves it to the umask.
+    """
+
+    mode: int | None = None
     _slow = False  # as the last read was
 
     def names(self, folder: str) -> list[str]:
@@ -106,12 +112,15 @@ class Files:
             os.mkdir(folder)
         except FileExistsError:
             return
+        if self.mode is not None:
+            os.chmod(folder, folder_mode(self.mode))
         self.sync_folder(parent)
 
     def open_append(self, path: str) -> int:
         """Create a file for durable appends and return its descriptor."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
+        self._permit(descriptor)
         self.sync_folder(os.path.dirname(path))
         return descriptor
 
@@ -183,6 +192,10 @@ class Files:
     def _unlink(self, path: str) -> None:
         os.unlink(path)
 
+    def _permit(self, descriptor: int) -> None:
+        if self.mode is not None:
+            os.fchmod(descriptor, self.mode)
+
     def _put_temporary(self, folder: str, data: bytes | BinaryIO) -> str:
         path = os.path.join(folder, _TEMPORARY + new_id())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -190,6 +203,7 @@ class Files:
         flags |= os.O_DSYNC if isinstance(data, bytes) else 0
         descriptor = os.open(path, flags, 0o666)
         try:
+            self._permit(descriptor)
             pieces = (data,) if isinstance(data, bytes) else iter(lambda: data.read(_PIECE), b"")
             for piece in pieces:
                 view = memoryview(piece)
@@ -203,6 +217,14 @@ class Files:
         finally:
             os.close(descriptor)
         return path
+
+
+def folder_mode(mode: int) -> int:
+    """Return the permissions of folders with files of a mode: 0o660 makes 0o2770.
+
+    The set-group bit has all that is made below belong to the folder's group.
+    """
+    return mode | (mode & 0o444) >> 2 | 0o2000
 
 
 def _are_same(path: str, name: str) -> bool:

@@ -10,11 +10,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
     from collections.abc import Mapping
 
-__all__ = ["FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "data_home", "filesystem"]
+__all__ = [
+    "BUCKET", "FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "data_home", "filesystem",
+]  # fmt: skip
 
 LOCAL = "local"
 FLEETING = "fleeting"  # a container's layer or memory: local, and gone with it
 NETWORK = "network"
+BUCKET = "bucket"  # shown as a folder: links, renames and appends are imitated, if at all
 UNKNOWN = "unknown"
 
 _LOCAL = frozenset({
@@ -26,6 +29,12 @@ _NETWORK = frozenset({
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs",
     "fuse.sshfs", "fuse.weka", "gfs2", "glusterfs", "gpfs", "lustre", "mmfs", "nfs", "nfs4",
     "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+})  # fmt: skip
+
+_BUCKETS = frozenset({
+    "alluxio-fuse", "blobfuse", "blobfuse2", "cosfs", "curlftpfs", "davfs", "davfs2", "fuse_dfs",
+    "gcsfuse", "geesefs", "goofys", "hdfs", "jindo-fuse", "mount-s3", "mountpoint-s3", "obsfs",
+    "ossfs", "rclone", "riofs", "s3backer", "s3fs", "s3ql", "yas3fs",
 })  # fmt: skip
 
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
@@ -46,7 +55,7 @@ def filesystem(
             lines = file.read().splitlines()
     except OSError:
         return LOCAL, "?"
-    best, name = "", "?"
+    best, name, source = "", "?", ""
     for line in lines:
         left, _, right = line.partition(" - ")
         mount = left.split()[4]
@@ -54,11 +63,15 @@ def filesystem(
             mount = mount.replace(escape, char)
         inside = target == mount or target.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):  # a later mount covers an earlier one
-            best, name = mount, right.split()[0]
+            best, (name, source) = mount, right.split()[:2]
+    if name == "fuse":  # which program shows it stands in place of a device
+        name = f"fuse.{source}"
     return _kind(name), name
 
 
 def _kind(name: str) -> str:
+    if name.removeprefix("fuse.") in _BUCKETS:
+        return BUCKET
     if name in _LOCAL:
         return LOCAL
     if name in _FLEETING:

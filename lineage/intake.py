@@ -58,6 +58,9 @@ class Writer(Protocol):
     def append(self, event: Event) -> str:
         """Write one record and return its id."""
 
+    def write(self, event: Event) -> Entry:
+        """Write one record and return it."""
+
     def close(self) -> None:
         """Give everything back; the records stay."""
 
@@ -228,7 +231,11 @@ class FileWriter:
         return os.path.join(self._folder, self._sequence.writer + SUFFIX)
 
     def append(self, event: Event) -> str:
-        """Write one record with one durable append, and return its id.
+        """Write one record with one durable append, and return its id; raises as ``write``."""
+        return self.write(event).id
+
+    def write(self, event: Event) -> Entry:
+        """Write one record with one durable append, and return it.
 
         Raises:
             StoreFull: no space; nothing that counts was written.
@@ -250,7 +257,7 @@ class FileWriter:
                 self._torn = True
                 raise explain(error, "the intake") from error
             self._torn = False
-            return entry.id
+            return entry
 
     def close(self) -> None:
         """Give the descriptor back. The file stays until it was combined and beyond."""
@@ -318,10 +325,14 @@ class MemoryWriter:
 
     def append(self, event: Event) -> str:
         """Note one record and return its id."""
+        return self.write(event).id
+
+    def write(self, event: Event) -> Entry:
+        """Note one record and return it."""
         with self._lock:
             entry = self._sequence.entry(event)
             self._entries.append(entry)
-        return entry.id
+        return entry
 
     def close(self) -> None:
         """Nothing to give back."""

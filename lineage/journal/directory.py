@@ -15,27 +15,30 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..clock import Clock, new_id
 from ..commits import Head
-from ..errors import StoreUnsuitable
-from ..files import Files, explain
-from ..filesystems import cache_folder
+from ..errors import StoreError, StoreUnsuitable
+from ..files import Files, explain, folder_mode
+from ..filesystems import BUCKET, cache_folder, filesystem
 from ..intake import FolderIntakes
 from ..shelf import FolderShelf
 from .numbered import NumberedJournal
 
 if TYPE_CHECKING:
-    from ..clock import Clock
     from ..commits import Commit
 
 __all__ = ["DirectoryJournal"]
 
-BUCKET = 256  # commits a folder: listing stays cheap, and so does a folder's fsync
+_FOLDER = 256  # commits a folder: listing stays cheap, and so does a folder's fsync
 _OURS = {"cache", "commits", "intake", "names", "packs", "pins", "snapshots"}
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_NO_LINKS = (
+    errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV,
+)  # fmt: skip
 _LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
@@ -45,6 +48,8 @@ class DirectoryJournal(NumberedJournal):
     Args:
         root: the folder.
         create: make it when it is not there.
+        mode: for a new one, permissions of all its files, e.g. 0o660; every writer keeps to them.
+        group: for a new one, name of the group that all of it belongs to.
         cache: local folder for the ledger and the index, by default one that fits; None keeps
             them in memory.
         files: what stands between this and the disk.
@@ -52,7 +57,8 @@ class DirectoryJournal(NumberedJournal):
 
     Raises:
         StoreNotFoundError: not there, and not to be created.
-        StoreUnsuitable: a folder with other things in it, or a filesystem without hard links.
+        StoreUnsuitable: a folder with other things in it, a filesystem without hard links, or a
+            bucket that is shown as a folder.
     """
 
     kind = "directory"
@@ -62,20 +68,35 @@ class DirectoryJournal(NumberedJournal):
         root: str | os.PathLike[str],
         *,
         create: bool = True,
+        mode: int | None = None,
+        group: str | None = None,
         cache: str | None = "",
         files: Files | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._root = os.path.abspath(root)
         self.address = f"file://{self._root}"
+        kind, name = filesystem(self._root)
+        if kind == BUCKET:
+            raise StoreUnsuitable(
+                f"{self._root} is on {name}, a bucket that is shown as a folder: two writers could "
+                "both write one commit; name the bucket itself (s3://, gs://, az://)"
+            )
         self._files = files or Files()
         self.shelf = self._folder = FolderShelf(self._root, self._files)
+        self._mode, self._group = mode, group
         try:
             self.id = self._open(create=create)
         except OSError as error:
             raise explain(error, self._root) from error
+        if "mode" in self.settings:
+            self._files.mode = int(self.settings["mode"], 8)
         self.read_only = not os.access(self._folder.path("commits"), os.W_OK)
-        self.cache = cache_folder(self._root, self.id) if cache == "" else cache
+        if cache == "":
+            # users who share the store by a group have each their own
+            shared = None if "mode" in self.settings else self._root
+            cache = cache_folder(shared, self.id)
+        self.cache = cache
         self.intakes = FolderIntakes(self._folder.path("intake"), self._files, clock)
         self._begin_sharing()
 
@@ -84,30 +105,58 @@ class DirectoryJournal(NumberedJournal):
             raise StoreUnsuitable(
                 f"{self._root} holds other files; name an empty or a new folder for the store"
             )
+        self._files.make_folder(self._root)
+        if self._group is not None:
+            shutil.chown(self._root, group=self._group)
+        if self._mode is not None:
+            self._files.mode = self._mode
+            os.chmod(self._root, folder_mode(self._mode))
+        for name in ("commits", "intake"):
+            self._files.make_folder(self._folder.path(name))
+        self._probe()
+        return {} if self._mode is None else {"mode": f"{self._mode:04o}"}
+
+    def _probe(self) -> None:
+        """Try what the journal stands on, where it will stand."""
+        name = f"commits/.new-probe-{new_id()}"
         try:
-            for name in ("commits", "intake"):
-                self._files.make_folder(self._folder.path(name))
-        except OSError as error:
-            if error.errno in _NO_LINKS:
+            self.shelf.put_new(name, b"1")
+            with suppress(FileExistsError):
+                self.shelf.put_new(name, b"2")
                 raise StoreUnsuitable(
-                    f"{self._root} is on a filesystem without hard links ({error.strerror}), "
-                    "which the journal needs; use another filesystem"
-                ) from error
-            raise
-        return {}
+                    f"{self._root} is on a filesystem that makes one name twice; two writers could "
+                    "both write one commit. Use another filesystem"
+                )
+            self.shelf.put_over(name, b"3")
+            if self.shelf.read(name) != b"3":
+                raise StoreUnsuitable(
+                    f"{self._root} is on a filesystem that does not show what was written; use "
+                    "another filesystem"
+                )
+        except OSError as error:
+            if isinstance(error, StoreError) or error.errno not in _NO_LINKS:
+                raise
+            raise StoreUnsuitable(
+                f"{self._root} is on a filesystem without hard links ({error.strerror}), "
+                "which the journal needs; use another filesystem"
+            ) from error
+        finally:
+            with suppress(OSError):
+                self.shelf.remove([name])
 
     # ----------------------------------------------------------------- reading
 
     def _newest(self, known: int) -> Head:
-        return Head(self._last_number(known), "", "")
+        known = max(known, self._seen)
+        return Head(max(known, self._last_number(known)), "", "")
 
     def _last_number(self, known: int) -> int:
         """Find the highest number there is, from one that is known to be there."""
-        bucket = known // BUCKET if known else self._last_bucket()
+        bucket = known // _FOLDER if known else self._last_bucket()
         while True:
             numbers = [_number(name) for name in self._files.names(self._bucket(bucket))]
             last = max(numbers, default=known)
-            full = last % BUCKET == BUCKET - 1
+            full = last % _FOLDER == _FOLDER - 1
             if not full or not self._files.names(self._bucket(bucket + 1)):
                 return last
             bucket += 1
@@ -126,14 +175,14 @@ class DirectoryJournal(NumberedJournal):
         return self._folder.path(f"commits/{bucket:06d}")
 
     def _name(self, number: int) -> str:
-        return f"commits/{number // BUCKET:06d}/{number:09d}.json"
+        return f"commits/{number // _FOLDER:06d}/{number:09d}.json"
 
     # ----------------------------------------------------------------- writing
 
     def _write(self, commit: Commit, *, looked: bool) -> None:
         try:
-            if commit.number % BUCKET == 0 or commit.number == 1:
-                self._begin_bucket(commit.number // BUCKET)
+            if commit.number % _FOLDER == 0 or commit.number == 1:
+                self._begin_bucket(commit.number // _FOLDER)
             super()._write(commit, looked=looked)
         except OSError as error:
             raise explain(error, self._root) from error

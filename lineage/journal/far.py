@@ -128,6 +128,10 @@ class _FarWriter(PerProcess):
 
     def append(self, event: Event) -> str:
         """Write one record durably and return its id."""
+        return self.write(event).id
+
+    def write(self, event: Event) -> Entry:
+        """Write one record durably and return it."""
         self._own()
         entry = self._sequence.entry(event)
         try:
@@ -136,7 +140,7 @@ class _FarWriter(PerProcess):
             # it may be there or not: under the same id it is taken once
             self._intakes.keep(entry, self._about)
             self._begin()
-        return entry.id
+        return entry
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -24,7 +24,9 @@ _SCHEMES = {
 _FAR = frozenset(_SCHEMES.values())
 
 
-def open_journal(address: str, *, create: bool = True) -> Journal:
+def open_journal(
+    address: str, *, create: bool = True, mode: int | None = None, group: str | None = None
+) -> Journal:
     """Open or create the journal at an address.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and paths that end in ``.db`` are sqlite
@@ -32,12 +34,20 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
     is a PostgreSQL database; ``s3://``, ``gs://`` and ``az://bucket/prefix`` are buckets;
     ``memory:`` is for trying things out.
 
+    Args:
+        address: where it is kept.
+        create: make it when it is not there.
+        mode: for a new folder, permissions of all its files, e.g. 0o660.
+        group: for a new folder, name of the group that all of it belongs to.
+
     Raises:
         StoreUnsuitable: no such kind of address, or that place cannot hold this kind of journal.
         StoreNotFoundError: nothing is there and ``create`` is false.
         StoreUnreachable: the server or bucket does not answer.
     """
     kind, path = _place(address)
+    if kind != "directory" and (mode is not None or group is not None):
+        raise StoreUnsuitable(f"{address} is no folder; mode and group are for folders alone")
     if kind == "memory":
         from .memory import MemoryJournal
 
@@ -56,7 +66,7 @@ def open_journal(address: str, *, create: bool = True) -> Journal:
         return ObjectStoreJournal(path, create=create, waiting=_waiting(address))
     from .directory import DirectoryJournal
 
-    return DirectoryJournal(path, create=create)
+    return DirectoryJournal(path, create=create, mode=mode, group=group)
 
 
 def folder_beside(address: str, name: str) -> str | None:

@@ -14,6 +14,8 @@ The commit point is making the name of commit n, which can be made once.
 from __future__ import annotations
 
 import json
+import os
+import time
 from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ __all__ = ["NumberedJournal"]
 
 FORMAT = 1
 _TOGETHER = 256  # commits read at a time
+_PAUSES = (0.0, 0.05, 0.2)  # seconds between looks for a name that has to be there
 _IDENTITY = "journal.json"
 
 
@@ -47,6 +50,7 @@ class NumberedJournal(SharedJournal):
 
     shelf: Shelf  # never None
     settings: Mapping[str, Any]
+    _seen = 0  # the highest number that an append found taken; a listing may be older
 
     # -------------------------------------------------------------- life cycle
 
@@ -97,9 +101,20 @@ class NumberedJournal(SharedJournal):
             numbers = range(start, min(start + _TOGETHER, upto + 1))
             found = self.shelf.read_many([self._name(number) for number in numbers])
             for number, data in zip(numbers, found, strict=True):
-                if data is None:
-                    raise absent(number)
-                yield number, _text(data)
+                yield number, _text(self._read_again(number) if data is None else data)
+
+    def _read_again(self, number: int) -> bytes:
+        """Read a commit that is known to be there and was not seen.
+
+        NFS remembers for a while that a name was not there. Listing the folder has it look anew.
+        """
+        name = self._name(number)
+        for pause in _PAUSES:
+            time.sleep(pause)
+            if os.path.basename(name) in self.shelf.names(os.path.dirname(name)):
+                with suppress(FileNotFoundError):
+                    return self.shelf.read(name)
+        raise absent(number)
 
     # ----------------------------------------------------------------- writing
 
@@ -108,6 +123,7 @@ class NumberedJournal(SharedJournal):
         try:
             self.shelf.put_new(self._name(commit.number), commit.text.encode("ascii") + b"\n")
         except FileExistsError:
+            self._seen = max(self._seen, commit.number)
             raise HeadMoved(f"somebody else wrote commit {commit.number}") from None
 
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ class ObjectStoreJournal(NumberedJournal):
             (waiting if folder == "intake" else commits).append(rest)
         self._objects.found(waiting)
         last = int(commits[-1].removesuffix(".json")) if commits else known
-        return Head(last, "", "")
+        return Head(max(last, self._seen), "", "")
 
     def _name(self, number: int) -> str:
         return f"commits/{number:0{_DIGITS}d}.json"

@@ -31,7 +31,7 @@ from ..errors import (
     StoreUnsuitable,
 )
 from ..files import Files, explain
-from ..filesystems import NETWORK, UNKNOWN, filesystem
+from ..filesystems import FLEETING, LOCAL, filesystem
 from ..intake import FolderIntakes
 from ..process import PerProcess
 from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
@@ -79,7 +79,7 @@ class SQLiteJournal(Journal, PerProcess):
         self.address = f"sqlite:///{self._path}"
         self.cache = self._path + ".d"
         kind, name = filesystem(self._path)
-        if kind in (NETWORK, UNKNOWN):
+        if kind not in (LOCAL, FLEETING):
             raise StoreUnsuitable(
                 f"{self._path} is on {name}, a {kind} filesystem where SQLite's locks do not "
                 f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"
