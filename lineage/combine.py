@@ -93,11 +93,15 @@ class Combiner(PerProcess):
                             raise
             return self._commit_in_crowd(event)
 
-    def combine(self) -> int:
+    def combine(self, folders: Iterable[str] = ()) -> int:
         """Commit all that is pending, and return how many records that were.
 
         Where a newer release or a successor has to take them, they are left alone.
+
+        Args:
+            folders: where to look besides where readers look anyway.
         """
+        folders = tuple(folders)
         self._own()
         taken = 0
         with self._lock:
@@ -107,7 +111,7 @@ class Combiner(PerProcess):
                     if conditions.unknown is not None or conditions.successor is not None:
                         _log.warning("pending records are left for a newer release or store")
                         return taken
-                    pending = turn.pending(conditions.intakes)[:_BATCH]
+                    pending = turn.pending((*conditions.intakes, *folders))[:_BATCH]
                     if not pending:
                         return taken
                     self._write(turn, pending)

@@ -266,10 +266,14 @@ class Lineage(Reader):
             assert known is not None  # by us or by whoever was first
         return known
 
-    def combine(self) -> int:
-        """Bring all pending records into the journal; return how many there were."""
+    def combine(self, folders: Iterable[str] = ()) -> int:
+        """Bring all pending records into the journal; return how many there were.
+
+        Args:
+            folders: intakes (``.../.lineage``) to look into besides those that runs declared.
+        """
         self._check_open()
-        return self._combiner.combine()
+        return self._combiner.combine(folders)
 
     def commit(self, event: Event, *, expect: int | None = _ANY) -> Outcome:
         """Commit one event; the runs and the kit write through this."""

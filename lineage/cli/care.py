@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distributions, version
+from typing import TYPE_CHECKING
 
 from .. import audit
 from ..errors import LineageError
@@ -18,6 +19,10 @@ from ..settings import choose_store
 from .commands import Check, Command, Commands, open_store
 from .exits import DAMAGED
 from .present import say, show_json
+from .stores import show_waiting
+
+if TYPE_CHECKING:
+    from ..registry import Lineage
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -72,6 +77,7 @@ def progress(title: str) -> Iterator[audit.Progress]:
 
 def _where_words(parser: Parser) -> None:
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
+    parser.add_argument("--pending", action="store_true", help="list the records that wait")
     _json(parser)
 
 
@@ -79,6 +85,8 @@ def where(words: Words) -> int:
     """Say which store is used, why, how far its index is and what is pending."""
     address, why, _ = choose_store(words.store)
     with open_store(words) as store:
+        if words.pending:
+            return _pending(store, words)
         pending = store.pending()
         if words.rebuild:
             store.rebuild_index()
@@ -92,6 +100,16 @@ def where(words: Words) -> int:
         width = max(map(len, facts))
         for key, value in facts.items():
             say(f"{key:{width}}  {value}")
+    return 0
+
+
+def _pending(store: Lineage, words: Words) -> int:
+    waiting = store.waiting()
+    if words.json:
+        show_json(waiting)
+    else:
+        show_waiting(waiting)
+        say(f"{sum(each.records for each in waiting)} records wait")
     return 0
 
 

@@ -1,13 +1,20 @@
-"""The commands that make stores."""
+"""The commands that make stores, and bring in what waits for them."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
+from typing import TYPE_CHECKING
 
+from ..clock import read_time
 from ..settings import choose_store
-from .commands import Command, Commands
-from .present import say
+from .commands import Command, Commands, open_store
+from .exits import LEFT_OUT
+from .present import say, show_json, table, when
+
+if TYPE_CHECKING:
+    from ..intake import Waiting
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -15,7 +22,10 @@ Words = argparse.Namespace
 
 def register(commands: Commands) -> None:
     """Add these commands."""
-    commands.add(Command("init", "make a store, or show what its owner has to", _init_words, init))
+    commands.add(
+        Command("init", "make a store, or show what its owner has to", _init_words, init),
+        Command("recover", "bring in records that nobody took", _recover_words, recover),
+    )
 
 
 def _init_words(parser: Parser) -> None:
@@ -53,3 +63,48 @@ def init(words: Words) -> int:
     say(f"{journal.address}  {journal.kind} {journal.id}")
     journal.close()
     return 0
+
+
+def _recover_words(parser: Parser) -> None:
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH",
+        help="folders below which checkpoints lie; those that runs declared are known",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="only say what waits, and where")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def recover(words: Words) -> int:
+    """Bring in records from wherever they lie."""
+    from ..recovery import recover as recover_
+
+    # hooks open no store, so that the first one to do so may be whoever recovers
+    with open_store(words, create=bool(words.paths) and not words.dry_run) as store:
+        report = recover_(store, words.paths, dry=words.dry_run)
+    if words.json:
+        show_json(report)
+    else:
+        show_waiting(report.found if words.dry_run else report.left)
+        what = sum(each.records for each in report.found) if words.dry_run else report.taken
+        done = "wait" if words.dry_run else "brought in"
+        say(f"{what} records {done}; looked into {len(report.folders)} folders besides the store")
+    if not report.left:
+        return 0
+    count = sum(each.records for each in report.left)
+    sys.stderr.write(f"lineage: {count} records were left alone; the list says why\n")
+    return LEFT_OUT
+
+
+def show_waiting(waiting: list[Waiting]) -> None:
+    """List the records that wait."""
+    if waiting:
+        table(
+            ("RECORDS", "SINCE", "HOST", "RUN", "WHERE", "OBSTACLE"),
+            (
+                (
+                    each.records, when(read_time(each.since)), each.host or "", each.run or "",
+                    each.place, each.obstacle,
+                )
+                for each in waiting
+            ),
+        )  # fmt: skip

@@ -6,13 +6,14 @@ The promises are proved for each kind by one suite, ``nemotron.lineage.testing.J
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..commits import GENESIS, Commit, Head
 from ..errors import Conflict, StoreDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from ..intake import Intakes, Pending
@@ -91,6 +92,7 @@ class Journal(ABC):
     slow: bool = False
     tries: int = 1
     shelf: Shelf | None = None
+    _forebears: frozenset[str] | None = None
 
     @abstractmethod
     def head(self) -> Head:
@@ -165,20 +167,46 @@ class Journal(ABC):
         """Yield commits as ``read`` does, from memory where this process took them just now."""
         return self.read(after, upto)
 
+    def is_ours(self, journal: str) -> bool:
+        """Tell whether an id is this journal's, or of one that it goes on from."""
+        if journal != self.id and self._forebears is None:
+            self._forebears = frozenset(self._read_forebears())
+        return journal == self.id or journal in (self._forebears or ())
+
+    def _read_forebears(self) -> Iterator[str]:
+        """Yield the ids under which the older commits were written."""
+        first, last = 1, self.head().number
+        while first <= last:
+            (commit,) = self.read(first - 1, first)
+            if commit.journal == self.id:
+                return
+            yield commit.journal
+            first = self._first(first, last, partial(_is_of_another, commit.journal))
+
+    def _first(self, low: int, high: int, fits: Callable[[Commit], bool]) -> int:
+        """Return the first number from ``low`` to ``high`` that fits, or one more than ``high``.
+
+        Of two that follow each other the second fits if the first does, so bisection finds it.
+        """
+        while low <= high:
+            middle = (low + high) // 2
+            (commit,) = self.read(middle - 1, middle)
+            if fits(commit):
+                high = middle - 1
+            else:
+                low = middle + 1
+        return low
+
     def number_at(self, moment: str) -> int:
         """Return the number of the last commit recorded at or before a time, 0 when none was.
 
-        Times never run backwards along the numbers, so bisection finds it.
+        Times never run backwards along the numbers.
         """
-        low, high = 0, self.head().number
-        while low < high:
-            middle = (low + high + 1) // 2
-            (commit,) = self.read(middle - 1, middle)
-            if commit.recorded <= moment:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return self._first(1, self.head().number, lambda commit: commit.recorded > moment) - 1
+
+
+def _is_of_another(journal: str, commit: Commit) -> bool:
+    return commit.journal != journal
 
 
 def absent(number: int) -> StoreDamaged:

@@ -97,7 +97,8 @@ class DirectoryJournal(NumberedJournal):
             shared = None if "mode" in self.settings else self._root
             cache = cache_folder(shared, self.id)
         self.cache = cache
-        self.intakes = FolderIntakes(self._folder.path("intake"), self._files, clock)
+        intake = self._folder.path("intake")
+        self.intakes = FolderIntakes(intake, self._files, clock, ours=self.is_ours)
         self._begin_sharing()
 
     def _prepare(self) -> dict[str, Any]:

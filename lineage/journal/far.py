@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock, SystemClock
 from ..commits import Mark
 from ..errors import StoreDamaged, StoreUnreachable
-from ..intake import FolderIntakes, Pending, Sequence, in_order, read_line
+from ..intake import (
+    FolderIntakes,
+    Pending,
+    Sequence,
+    Waiting,
+    describe_waiting,
+    in_order,
+)
+from ..lines import read_line
 from ..process import PerProcess
 
 if TYPE_CHECKING:
@@ -23,11 +31,11 @@ if TYPE_CHECKING:
     from ..events import Event
     from ..intake import Writer
 
-__all__ = ["FarIntakes", "Waiting"]
+__all__ = ["FarIntakes", "Row"]
 
 _log = logging.getLogger(__name__)
 
-Waiting = tuple[int, str, bytes]  # sequence, writer, line
+Row = tuple[int, str, bytes]  # sequence, writer, line
 
 
 class FarIntakes(ABC):
@@ -36,18 +44,21 @@ class FarIntakes(ABC):
     Args:
         folder: of this host, for what must not or cannot go to the store.
         clock: for the times of records.
+        ours: tells whether the id of a journal means this one.
 
     Attributes:
         stale: what lies in the store though it was taken, by its writer.
     """
 
-    def __init__(self, folder: str, clock: Clock | None = None) -> None:
-        self._files = FolderIntakes(folder, clock=clock)
+    def __init__(
+        self, folder: str, clock: Clock | None = None, *, ours: Callable[[str], bool] | None = None
+    ) -> None:
+        self._files = FolderIntakes(folder, clock=clock, ours=ours)
         self._clock = clock or SystemClock()
         self.stale: dict[str, Mark] = {}
 
     @abstractmethod
-    def look(self, mark: Callable[[str], Mark]) -> Iterable[Waiting]:
+    def look(self, mark: Callable[[str], Mark]) -> Iterable[Row]:
         """Return what lies in the store now, each writer's in order."""
 
     @abstractmethod
@@ -75,7 +86,7 @@ class FarIntakes(ABC):
         return self.merged(self.look(mark), mark, folders)
 
     def merged(
-        self, waiting: Iterable[Waiting], mark: Callable[[str], Mark], folders: Iterable[str]
+        self, waiting: Iterable[Row], mark: Callable[[str], Mark], folders: Iterable[str]
     ) -> list[Pending]:
         """Return the records of a look and of the files, those behind each writer's mark."""
         found = {each.entry.id: each for each in self._files.pending(mark, folders)}
@@ -83,7 +94,7 @@ class FarIntakes(ABC):
             found.setdefault(each.entry.id, each)
         return in_order(list(found.values()))
 
-    def _behind(self, waiting: Iterable[Waiting], mark: Callable[[str], Mark]) -> Iterator[Pending]:
+    def _behind(self, waiting: Iterable[Row], mark: Callable[[str], Mark]) -> Iterator[Pending]:
         marks: dict[str, Mark] = {}
         left = set()  # writers with a record that only a newer release can take
         for sequence, writer, line in waiting:
@@ -107,6 +118,17 @@ class FarIntakes(ABC):
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell whether there may be any, as of the last look at the head."""
         return self._files.has_pending(mark, folders)
+
+    def waiting(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Waiting]:
+        """Describe what is pending, by its writers."""
+        lines: dict[str, list[bytes]] = {}
+        for _, writer, line in self.look(mark):
+            lines.setdefault(writer, []).append(line.rstrip())
+        found = [
+            describe_waiting("in the store", writer, each, mark(writer), lambda _: True)
+            for writer, each in lines.items()
+        ]
+        return [each for each in found if each.records] + self._files.waiting(mark, folders)
 
     def blank(self, event: str) -> None:
         """Remove the record of an event."""

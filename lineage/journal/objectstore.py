@@ -19,7 +19,7 @@ from ..clock import Clock, new_id
 from ..commits import Head
 from ..errors import StoreError, StoreUnsuitable
 from ..filesystems import cache_folder
-from ..intake import write_line
+from ..lines import write_line
 from .bucket import Bucket
 from .far import FarIntakes
 from .numbered import NumberedJournal
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..commits import Commit, Entry, Mark
     from ..intake import Pending
-    from .far import Waiting
+    from .far import Row
     from .ledger import Ledger
 
 __all__ = ["ObjectStoreJournal"]
@@ -72,7 +72,7 @@ class ObjectStoreJournal(NumberedJournal):
         self.shelf = self._bucket = bucket or Bucket(self.address)
         self.id = self._open(create=create)
         self.cache = cache_folder(None, self.id) if cache == "" else cache
-        self._objects = _ObjectIntakes(self._bucket, waiting, clock)
+        self._objects = _ObjectIntakes(self._bucket, waiting, clock, self.is_ours)
         self.intakes = self._objects
         self._begin_sharing()
 
@@ -134,21 +134,23 @@ class ObjectStoreJournal(NumberedJournal):
 class _ObjectIntakes(FarIntakes):
     """Waiting records as objects, which whoever took them removes."""
 
-    def __init__(self, bucket: Bucket, folder: str, clock: Clock | None) -> None:
+    def __init__(
+        self, bucket: Bucket, folder: str, clock: Clock | None, ours: Callable[[str], bool]
+    ) -> None:
         self._bucket = bucket
         self._names: list[tuple[str, int]] = []  # (writer, sequence), as last listed
-        super().__init__(folder, clock)
+        super().__init__(folder, clock, ours=ours)
 
     def found(self, names: Iterable[str]) -> None:
         """Note what a listing showed."""
         parts = (name.removesuffix(".jsonl").partition("-") for name in names)
         self._names = [(writer, int(number)) for writer, _, number in parts if number.isdigit()]
 
-    def look(self, mark: Callable[[str], Mark]) -> Iterable[Waiting]:
+    def look(self, mark: Callable[[str], Mark]) -> Iterable[Row]:
         self.found(self._bucket.names("intake"))
         return self.read(mark)
 
-    def read(self, mark: Callable[[str], Mark]) -> Iterable[Waiting]:
+    def read(self, mark: Callable[[str], Mark]) -> Iterable[Row]:
         """Read what the last listing showed, but for what was taken."""
         behind = []
         for writer, sequence in self._names:

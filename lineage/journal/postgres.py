@@ -15,7 +15,7 @@ from ..clock import Clock, new_id
 from ..commits import Commit, Head
 from ..errors import StoreNotFoundError, StoreReadOnly, StoreTooNew, StoreUnsuitable
 from ..filesystems import cache_folder
-from ..intake import write_line
+from ..lines import write_line
 from ..metadata import canonical_json
 from ..process import PerProcess
 from .base import HeadMoved, absent
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..commits import Entry, Mark
     from ..intake import Pending
     from .database import Rows
-    from .far import Waiting
+    from .far import Row
     from .ledger import Ledger
 
 __all__ = ["PostgresJournal", "statements"]
@@ -271,7 +271,7 @@ class _News:
         self.used = used
         self.head: Head | None = None
         self.texts: dict[int, str] = {}
-        self.waiting: list[Waiting] = []
+        self.waiting: list[Row] = []
         for kind, number, name, text in rows:
             if kind == "head":
                 self.head = Head(number, name, text)
@@ -287,9 +287,9 @@ class _RowIntakes(FarIntakes):
     def __init__(self, journal: PostgresJournal, folder: str, clock: Clock | None) -> None:
         self._journal = journal
         self.any_rows = True  # as the last look at the head showed
-        super().__init__(folder, clock)
+        super().__init__(folder, clock, ours=journal.is_ours)
 
-    def look(self, mark: Callable[[str], Mark]) -> Iterable[Waiting]:
+    def look(self, mark: Callable[[str], Mark]) -> Iterable[Row]:
         del mark
         (rows,) = self._journal.ask(
             ("SELECT sequence, writer, line FROM {schema}.intake ORDER BY writer, sequence", {})

@@ -84,7 +84,8 @@ class SQLiteJournal(Journal, PerProcess):
                 f"{self._path} is on {name}, a {kind} filesystem where SQLite's locks do not "
                 f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"
             )
-        self.intakes = FolderIntakes(os.path.join(self.cache, "intake"), clock=clock)
+        intake = os.path.join(self.cache, "intake")
+        self.intakes = FolderIntakes(intake, clock=clock, ours=self.is_ours)
         self._gate = Gate(os.path.join(self.cache, "gate"))
         super().__init__()
         if not os.path.exists(self._path):
@@ -99,7 +100,7 @@ class SQLiteJournal(Journal, PerProcess):
     # -------------------------------------------------------------- life cycle
 
     def _begin(self) -> None:
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()  # who peeks may also read commits
         self._reader: sqlite3.Connection | None = None
         self._change: tuple[int] | None = None
         self._head = GENESIS

@@ -402,3 +402,38 @@ def test_picture_is_one_file_and_the_same_each_time(
     assert {"art://model:v2", "art://model:v1", "art://tokens:v1", "hf://org/raw"} <= named
     assert "url(#gone)" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+# -------------------------------------------------------------------- what waits
+
+
+def test_pending_records_are_listed_and_recovered(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "s.db")
+    with lineage.open(store) as opened, opened.run("train", intake=out) as run:
+        run.record("model", path=out, type="model")
+        assert main(["where", "--pending", "--store", store]) == 0
+        shown = capsys.readouterr().out
+        assert run.id in shown
+        assert str(out / ".lineage") in shown
+        assert "1 records wait" in shown
+        for options, says in ((["--dry-run"], "1 records wait"), ([], "1 records brought in")):
+            assert main(["recover", str(out), "--store", store, *options]) == 0
+            assert says in capsys.readouterr().out
+        assert main(["where", "--pending", "--json", "--store", store]) == 0
+        assert json.loads(capsys.readouterr().out) == []
+
+
+def test_records_of_another_store_are_left_and_named(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with lineage.open(tmp_path / "gone.db") as opened, opened.run("train", intake=out) as run:
+        run.record("model", path=out, type="model")
+    (file,) = (out / ".lineage").glob("*.jsonl")
+    store = str(tmp_path / "new.db")
+    assert main(["recover", str(out), "--store", store]) == 8
+    shown = capsys.readouterr()
+    assert "belongs to journal" in shown.out
+    assert "left alone" in shown.err
+    assert file.exists()
