@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
 from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
-from .events import Event, Published, RunEnded, RunStarted, Used
+from .events import Event, Published, RunEnded, RunStarted, SucceededBy, Used
 from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
@@ -256,14 +256,25 @@ class Combiner(PerProcess):
     def _check_conditions(self, turn: Turn, event: Event, record: str | None = None) -> Conditions:
         conditions = turn.ledger.conditions()
         if conditions.successor is not None:
-            raise StoreError(
-                f"{self._journal.address} ended and goes on as journal {conditions.successor}; "
-                "open that one"
-            )
+            where = self._successor(turn) or f"journal {conditions.successor}"
+            why = f"{self._journal.address} ended and goes on as {where}; open that one"
+            if not _may_wait(event):
+                raise StoreError(why)
+            record = record or self._own_intake().write(event).id
+            message = f"{why}. Record {record} is safe in the intake. Try: lineage recover"
+            raise StoreBusy(message, record=record)
         if conditions.unknown is not None:
             why = f"the store holds {conditions.unknown!r} events of a newer release"
             raise self._kept(event, StoreTooNew, why, record)
         return conditions
+
+    def _successor(self, turn: Turn) -> str | None:
+        """Return the address of the store that goes on where this one ended."""
+        for commit in self._journal.read(turn.head.number - 1, turn.head.number):
+            for entry in commit.entries:
+                if isinstance(entry.event, SucceededBy):
+                    return entry.event.store
+        return None
 
     def _kept(
         self, event: Event, error: type[StoreError], why: str, record: str | None = None

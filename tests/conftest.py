@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,17 +53,29 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def address_of(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], str]:
+    """Make addresses of stores that are not there yet: of a kind, with a name."""
+
+    def address_of(kind: str, name: str = "lineage") -> str:
+        if kind == "postgres":
+            server: PostgresServer = request.getfixturevalue("server")
+            return server.address()
+        if kind == "objects":
+            endpoint: BucketServer = request.getfixturevalue("endpoint")
+            for variable, value in endpoint.environ().items():
+                monkeypatch.setenv(variable, value)
+            return endpoint.address()
+        return str(tmp_path / (f"{name}.db" if kind == "sqlite" else name))
+
+    return address_of
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, address_of: Callable[[str, str], str]) -> str:
     """The address of a store that is not made yet, of the kind that is asked for indirectly."""
-    if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("server")
-        return server.address()
-    if request.param == "objects":
-        endpoint: BucketServer = request.getfixturevalue("endpoint")
-        for name, value in endpoint.environ().items():
-            monkeypatch.setenv(name, value)
-        return endpoint.address()
-    return str(tmp_path / ("lineage.db" if request.param == "sqlite" else "lineage"))
+    return address_of(request.param, "lineage")
 
 
 @pytest.fixture(params=["lineage.db", "lineage", "memory:"], ids=["sqlite", "directory", "memory"])

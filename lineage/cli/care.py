@@ -8,7 +8,6 @@ import platform
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from ..filesystems import LOCAL, filesystem
 from ..settings import choose_store
 from .commands import Check, Command, Commands, open_store
 from .exits import DAMAGED
-from .present import say, show_json
+from .present import progress, say, show_json
 from .stores import show_waiting
 
 if TYPE_CHECKING:
@@ -51,27 +50,6 @@ def _json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-@contextmanager
-def progress(title: str) -> Iterator[audit.Progress]:
-    """Show a progress bar on stderr when that is a terminal; give a function to move it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 # -------------------------------------------------------------------- the store
 
 
@@ -94,6 +72,10 @@ def where(words: Words) -> int:
             "store": address, "why": why, "kind": store.journal.kind, "id": store.journal.id,
             **store.position(), "pending": pending,
         }  # fmt: skip
+        with store.journal.peek() as ledger:
+            successor = ledger.conditions().successor
+        if successor is not None:
+            facts["ended"] = f"goes on as journal {successor}"
     if words.json:
         show_json(facts)
     else:

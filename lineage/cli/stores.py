@@ -11,7 +11,7 @@ from ..clock import read_time
 from ..settings import choose_store
 from .commands import Command, Commands, open_store
 from .exits import LEFT_OUT
-from .present import say, show_json, table, when
+from .present import progress, say, show_json, table, when
 
 if TYPE_CHECKING:
     from ..intake import Waiting
@@ -24,6 +24,9 @@ def register(commands: Commands) -> None:
     """Add these commands."""
     commands.add(
         Command("init", "make a store, or show what its owner has to", _init_words, init),
+        Command("copy", "copy a store into another one; both go on", _copy_words, copy),
+        Command("move", "copy a store into another one, and end it", _copy_words, move),
+        Command("merge", "bring in what another store holds", _merge_words, merge),
         Command("recover", "bring in records that nobody took", _recover_words, recover),
     )
 
@@ -65,13 +68,82 @@ def init(words: Words) -> int:
     return 0
 
 
+def _copy_words(parser: Parser) -> None:
+    parser.add_argument("source", metavar="SRC", help="the store as it is")
+    parser.add_argument("target", metavar="DST", help="an empty place, or a copy that was cut off")
+    _json(parser)
+
+
+def copy(words: Words) -> int:
+    """Copy a store; both go on."""
+    return _copy(words, end=False)
+
+
+def move(words: Words) -> int:
+    """Copy a store, and end it with the name of its successor."""
+    return _copy(words, end=True)
+
+
+def _copy(words: Words, *, end: bool) -> int:
+    from contextlib import closing
+
+    from ..copying import copy_journal
+    from ..journal.kinds import open_journal
+
+    with (
+        closing(open_journal(words.source, create=False)) as source,
+        closing(open_journal(words.target, adopting=True)) as target,
+        progress("copying commits") as bar,
+    ):
+        copied = copy_journal(source, target, end=end, progress=bar)
+    if words.json:
+        show_json(copied)
+    else:
+        what = f"{words.source} ended and goes on as" if copied.ended else "copied to"
+        say(f"{copied.commits} commits, {what} {words.target}, head {copied.head or '-'}")
+    return 0
+
+
+def _merge_words(parser: Parser) -> None:
+    parser.add_argument("source", metavar="SRC", help="the other store; it is only read")
+    parser.add_argument(
+        "--as", dest="namespace", required=True, metavar="NAMESPACE",
+        help="what its names stand under here, e.g. partner",
+    )  # fmt: skip
+    _json(parser)
+
+
+def merge(words: Words) -> int:
+    """Bring in what another store holds, under a namespace."""
+    from ..merging import merge as merge_
+    from ..registry import open_store as open_
+
+    with open_(words.source, create=False) as other, open_store(words, create=True) as store:
+        report = merge_(store, other, words.namespace)
+    if words.json:
+        show_json(report)
+    else:
+        for name in sorted({*report.imported, *report.there}):
+            new, old = report.imported[name], report.there[name]
+            say(f"{name}: {new} imported, {old} already there")
+        if report.changed:
+            say(f"{report.changed} later changes brought in")
+        for sentence in report.conflicts:
+            say(f"differs: {sentence}")
+    return LEFT_OUT if report.conflicts else 0
+
+
+def _json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
 def _recover_words(parser: Parser) -> None:
     parser.add_argument(
         "paths", nargs="*", metavar="PATH",
         help="folders below which checkpoints lie; those that runs declared are known",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="only say what waits, and where")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    _json(parser)
 
 
 def recover(words: Words) -> int:

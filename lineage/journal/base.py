@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
     from .ledger import Ledger
 
-__all__ = ["GATE_TIMEOUT", "HeadMoved", "Journal", "Turn", "absent", "unlinked"]
+__all__ = [
+    "BATCH",
+    "GATE_TIMEOUT",
+    "HeadMoved",
+    "Journal",
+    "Turn",
+    "absent",
+    "in_batches",
+    "must_follow",
+    "unlinked",
+]
 
+BATCH = 1000  # commits that are handled together, in packs too ...
+_LARGE = 1 << 24  # ... of so many characters at the most, or one
 GATE_TIMEOUT = 30.0  # seconds; far above what 128 writers need, far below what a job would notice
 
 
@@ -148,6 +160,20 @@ class Journal(ABC):
     def close(self) -> None:
         """Give everything back. Closing twice is harmless."""
 
+    def adopt(self, commits: Iterable[Commit]) -> None:
+        """Append commits of another journal as they are, in order: its numbers, hashes and times.
+
+        Raises:
+            Conflict: they do not follow from what is here.
+        """
+        for commit in commits:
+            with self.turn() as turn:
+                turn.ledger.take(commit)
+                turn.append(commit)
+
+    def finish(self) -> None:  # noqa: B027 - most journals are whole from the first commit on
+        """Say that all that was to be adopted is here."""
+
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Commit]:
         """Yield verified commits in order, each linked to the one before it.
 
@@ -170,18 +196,23 @@ class Journal(ABC):
     def is_ours(self, journal: str) -> bool:
         """Tell whether an id is this journal's, or of one that it goes on from."""
         if journal != self.id and self._forebears is None:
-            self._forebears = frozenset(self._read_forebears())
+            self._forebears = frozenset(owner for _, owner in self.owners())
         return journal == self.id or journal in (self._forebears or ())
 
-    def _read_forebears(self) -> Iterator[str]:
-        """Yield the ids under which the older commits were written."""
+    def owners(self) -> list[tuple[int, str]]:
+        """Return (first number, id) of the journals that the commits were written to, in order.
+
+        More than one where this journal is a copy of another that goes on by itself.
+        """
+        owners: list[tuple[int, str]] = []
         first, last = 1, self.head().number
         while first <= last:
             (commit,) = self.read(first - 1, first)
+            owners.append((first, commit.journal))
             if commit.journal == self.id:
-                return
-            yield commit.journal
+                break
             first = self._first(first, last, partial(_is_of_another, commit.journal))
+        return owners
 
     def _first(self, low: int, high: int, fits: Callable[[Commit], bool]) -> int:
         """Return the first number from ``low`` to ``high`` that fits, or one more than ``high``.
@@ -203,6 +234,31 @@ class Journal(ABC):
         Times never run backwards along the numbers.
         """
         return self._first(1, self.head().number, lambda commit: commit.recorded > moment) - 1
+
+
+def must_follow(commit: Commit, head: Head) -> Head:
+    """Return the head that a commit makes.
+
+    Raises:
+        HeadMoved: it does not follow ``head``.
+    """
+    if commit.number != head.number + 1 or commit.previous != head.hash:
+        raise HeadMoved(f"commit {commit.number} does not follow head {head.number}")
+    return commit.head
+
+
+def in_batches(commits: Iterable[Commit]) -> Iterator[list[Commit]]:
+    """Yield commits in lists of up to about 1,000, less where they are large."""
+    batch: list[Commit] = []
+    size = 0
+    for commit in commits:
+        if batch and (len(batch) == BATCH or size + len(commit.text) > _LARGE):
+            yield batch
+            batch, size = [], 0
+        batch.append(commit)
+        size += len(commit.text)
+    if batch:
+        yield batch
 
 
 def _is_of_another(journal: str, commit: Commit) -> bool:

@@ -48,6 +48,7 @@ class DirectoryJournal(NumberedJournal):
     Args:
         root: the folder.
         create: make it when it is not there.
+        adopting: it is to take in the commits of another journal, and closed to others meanwhile.
         mode: for a new one, permissions of all its files, e.g. 0o660; every writer keeps to them.
         group: for a new one, name of the group that all of it belongs to.
         cache: local folder for the ledger and the index, by default one that fits; None keeps
@@ -68,6 +69,7 @@ class DirectoryJournal(NumberedJournal):
         root: str | os.PathLike[str],
         *,
         create: bool = True,
+        adopting: bool = False,
         mode: int | None = None,
         group: str | None = None,
         cache: str | None = "",
@@ -86,7 +88,7 @@ class DirectoryJournal(NumberedJournal):
         self.shelf = self._folder = FolderShelf(self._root, self._files)
         self._mode, self._group = mode, group
         try:
-            self.id = self._open(create=create)
+            self.id = self._open(create=create, adopting=adopting)
         except OSError as error:
             raise explain(error, self._root) from error
         if "mode" in self.settings:

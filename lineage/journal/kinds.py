@@ -25,7 +25,12 @@ _FAR = frozenset(_SCHEMES.values())
 
 
 def open_journal(
-    address: str, *, create: bool = True, mode: int | None = None, group: str | None = None
+    address: str,
+    *,
+    create: bool = True,
+    adopting: bool = False,
+    mode: int | None = None,
+    group: str | None = None,
 ) -> Journal:
     """Open or create the journal at an address.
 
@@ -37,6 +42,8 @@ def open_journal(
     Args:
         address: where it is kept.
         create: make it when it is not there.
+        adopting: it is to take in the commits of another journal; until that is finished, folders
+            and buckets are closed to all others.
         mode: for a new folder, permissions of all its files, e.g. 0o660.
         group: for a new folder, name of the group that all of it belongs to.
 
@@ -63,10 +70,10 @@ def open_journal(
     if kind == "objects":
         from .objectstore import ObjectStoreJournal
 
-        return ObjectStoreJournal(path, create=create, waiting=_waiting(address))
+        return ObjectStoreJournal(path, create=create, adopting=adopting, waiting=_waiting(address))
     from .directory import DirectoryJournal
 
-    return DirectoryJournal(path, create=create, mode=mode, group=group)
+    return DirectoryJournal(path, create=create, adopting=adopting, mode=mode, group=group)
 
 
 def folder_beside(address: str, name: str) -> str | None:

@@ -13,7 +13,7 @@ from ..commits import GENESIS, Commit, Entry, Head, Mark
 from ..errors import StoreBusy
 from ..intake import Pending, Sequence, Waiting, describe_waiting, in_order
 from ..lines import write_line
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
+from .base import GATE_TIMEOUT, Journal, Turn, absent, must_follow
 from .ledger import LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
@@ -172,7 +172,6 @@ class _MemoryTurn(Turn):
         return self._intakes.pending(self.ledger.mark, folders)
 
     def append(self, commit: Commit) -> None:
-        if commit.number != self.head.number + 1 or commit.previous != self.head.hash or self.done:
-            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
+        must_follow(commit, self._commits[-1].head if self._commits else GENESIS)
         self._commits.append(commit)
         self.done = True

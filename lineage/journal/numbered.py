@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clock import new_id
 from ..commits import Commit
-from ..errors import StoreDamaged, StoreNotFoundError, StoreTooNew
+from ..errors import StoreDamaged, StoreNotFoundError, StoreTooNew, StoreUnsuitable
 from ..metadata import canonical_json
 from .base import HeadMoved, absent
 from .shared import SharedJournal
@@ -54,7 +54,7 @@ class NumberedJournal(SharedJournal):
 
     # -------------------------------------------------------------- life cycle
 
-    def _open(self, *, create: bool) -> str:
+    def _open(self, *, create: bool, adopting: bool) -> str:
         """Read what the journal is, and make it when it is not there; return its id."""
         try:
             data = self.shelf.read(_IDENTITY)
@@ -64,6 +64,8 @@ class NumberedJournal(SharedJournal):
                     f"there is no store at {self.address}; check the address"
                 ) from None
             settings = {"format": FORMAT, "id": new_id(), "kind": self.kind, **self._prepare()}
+            if adopting:
+                settings["unfinished"] = True
             with suppress(FileExistsError):  # another process was first: its id counts
                 self.shelf.put_new(_IDENTITY, canonical_json(settings).encode() + b"\n")
             data = self.shelf.read(_IDENTITY)
@@ -79,7 +81,19 @@ class NumberedJournal(SharedJournal):
                 f"{self.address} has journal format {self.settings['format']}; this release reads "
                 f"format {FORMAT}. Upgrade nemotron-lineage"
             )
+        if self.settings.get("unfinished") and not adopting:
+            raise StoreUnsuitable(
+                f"{self.address} is being made as a copy of another store; wait until that is "
+                "done, or finish it with: lineage copy"
+            )
         return journal
+
+    def finish(self) -> None:
+        """Open it to all others: what was to be adopted is here."""
+        if self.settings.get("unfinished"):
+            self.settings = {k: v for k, v in self.settings.items() if k != "unfinished"}
+            data = canonical_json(self.settings).encode() + b"\n"
+            self.shelf.put_over(_IDENTITY, data)
 
     @abstractmethod
     def _prepare(self) -> dict[str, Any]:

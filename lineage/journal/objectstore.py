@@ -44,6 +44,7 @@ class ObjectStoreJournal(NumberedJournal):
     Args:
         address: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
         create: make it when it is not there.
+        adopting: it is to take in the commits of another journal, and closed to others meanwhile.
         waiting: folder of this host for records that cannot reach the bucket now.
         cache: local folder for the ledger and the index, by default one that fits; None keeps
             them in memory.
@@ -63,6 +64,7 @@ class ObjectStoreJournal(NumberedJournal):
         address: str,
         *,
         create: bool = True,
+        adopting: bool = False,
         waiting: str,
         cache: str | None = "",
         bucket: Bucket | None = None,
@@ -70,7 +72,7 @@ class ObjectStoreJournal(NumberedJournal):
     ) -> None:
         self.address = address.rstrip("/")
         self.shelf = self._bucket = bucket or Bucket(self.address)
-        self.id = self._open(create=create)
+        self.id = self._open(create=create, adopting=adopting)
         self.cache = cache_folder(None, self.id) if cache == "" else cache
         self._objects = _ObjectIntakes(self._bucket, waiting, clock, self.is_ours)
         self.intakes = self._objects

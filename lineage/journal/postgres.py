@@ -18,7 +18,7 @@ from ..filesystems import cache_folder
 from ..lines import write_line
 from ..metadata import canonical_json
 from ..process import PerProcess
-from .base import HeadMoved, absent
+from .base import HeadMoved, absent, in_batches
 from .database import Database, read_address
 from .far import FarIntakes
 from .rowshelf import RowShelf
@@ -74,6 +74,16 @@ taken AS (
     DELETE FROM {schema}.intake i
     USING moved, unnest(%(writers)s::text[], %(sequences)s::bigint[]) AS t(writer, sequence)
     WHERE i.writer=t.writer AND i.sequence<=t.sequence)
+SELECT number FROM moved"""
+
+
+_ADOPT = """
+WITH moved AS (
+    UPDATE {schema}.journal SET number=%(number)s, hash=%(hash)s, recorded=%(recorded)s
+    WHERE number=%(before)s AND hash=%(previous)s RETURNING number),
+written AS (
+    INSERT INTO {schema}.commits SELECT c.* FROM moved,
+        unnest(%(numbers)s::bigint[], %(hashes)s::text[], %(texts)s::text[]) AS c)
 SELECT number FROM moved"""
 
 
@@ -240,6 +250,22 @@ class PostgresJournal(SharedJournal, PerProcess):
             self._news = _News(news)
             raise HeadMoved(f"somebody else wrote commit {commit.number}, or has records waiting")
         self._rows.stale.clear()
+
+    def adopt(self, commits: Iterable[Commit]) -> None:
+        """Append commits of another journal as they are, many in a transaction."""
+        self._own()
+        for some in in_batches(commits):
+            first, last = some[0], some[-1]
+            values = {
+                "number": last.number, "hash": last.hash, "recorded": last.recorded,
+                "before": first.number - 1, "previous": first.previous,
+                "numbers": [each.number for each in some], "hashes": [each.hash for each in some],
+                "texts": [each.text for each in some],
+            }  # fmt: skip
+            (moved,) = self.ask((_ADOPT, values), again=False)
+            if not moved:
+                raise HeadMoved(f"commit {first.number} does not follow what is in the store")
+        self._news, self._behind = None, True
 
     def forget_news(self) -> None:
         """Have the next turn look for itself: it has to find what was written just now."""

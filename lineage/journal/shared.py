@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..commits import GENESIS, Commit, Head
 from ..errors import StoreBusy, StoreReadOnly
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn
+from .base import GATE_TIMEOUT, Journal, Turn, must_follow
 from .ledger import LEDGER_SCHEMA, Ledger
 from .projection import Projection, position
 
@@ -175,8 +175,7 @@ class _SharedTurn(Turn):
         return self._journal.pending(self.ledger, folders)
 
     def append(self, commit: Commit) -> None:
-        if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
-            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
+        must_follow(commit, self.head)
         self._journal.put(commit, looked=self._looked)
         # the commit stands, whatever becomes of the cache
         with suppress(sqlite3.Error):

@@ -34,7 +34,7 @@ from ..files import Files, explain
 from ..filesystems import FLEETING, LOCAL, filesystem
 from ..intake import FolderIntakes
 from ..process import PerProcess
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
+from .base import GATE_TIMEOUT, Journal, Turn, absent, in_batches, must_follow
 from .gate import Gate
 from .ledger import LEDGER_SCHEMA, Ledger
 
@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS commits(
 {LEDGER_SCHEMA}
 """
 _HEAD = "SELECT number, hash, recorded FROM commits ORDER BY number DESC LIMIT 1"
+_INSERT = "INSERT INTO commits VALUES(?,?,?,?)"
 _CLOSE_TIMEOUT = 1.0
 
 
@@ -237,6 +238,18 @@ class SQLiteJournal(Journal, PerProcess):
         except sqlite3.Error as error:
             raise _explain(error, self._path) from error
 
+    def adopt(self, commits: Iterable[Commit]) -> None:
+        """Append commits of another journal as they are, many in a transaction."""
+        for some in in_batches(commits):
+            with self.turn() as turn:
+                assert self._writer is not None  # the turn opened it
+                head = turn.head
+                for commit in some:
+                    head = must_follow(commit, head)
+                    turn.ledger.take(commit)
+                self._writer.executemany(_INSERT, map(_row, some))
+                self._writer.execute("COMMIT")
+
     @contextmanager
     def peek(self) -> Iterator[Ledger]:
         """Look at the ledger without a turn."""
@@ -276,11 +289,13 @@ class _SQLiteTurn(Turn):
         return self._intakes.pending(self.ledger.mark, folders)
 
     def append(self, commit: Commit) -> None:
-        if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
-            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
-        row = (commit.number, commit.hash, commit.recorded, commit.text)
-        self._db.execute("INSERT INTO commits VALUES(?,?,?,?)", row)
+        must_follow(commit, self.head)
+        self._db.execute(_INSERT, _row(commit))
         self._db.execute("COMMIT")
+
+
+def _row(commit: Commit) -> tuple[int, str, str, str]:
+    return commit.number, commit.hash, commit.recorded, commit.text
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -437,3 +437,22 @@ def test_records_of_another_store_are_left_and_named(
     assert "belongs to journal" in shown.out
     assert "left alone" in shown.err
     assert file.exists()
+
+
+def test_moved_store_says_so_and_merge_reports_differences(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, ours = (str(tmp_path / name) for name in ("old", "new.db", "ours.db"))
+    with lineage.open(old) as store, store.run("train") as run:
+        run.publish("model", path=out, type="model", metadata={"loss": 2.5})
+    assert main(["move", old, new, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ended"] is True
+    assert main(["where", "--store", old]) == 0
+    assert "goes on as journal" in capsys.readouterr().out
+    assert main(["merge", new, "--as", "them", "--store", ours]) == 0
+    assert "them/model: 1 imported" in capsys.readouterr().out
+    with lineage.open(ours) as store:
+        store.describe("them/model", {"loss": 1.0})
+    assert main(["merge", new, "--as", "them", "--store", ours]) == 8
+    assert "differs: metadata 'loss'" in capsys.readouterr().out
+    assert main(["copy", str(tmp_path / "nope"), new]) == 3
