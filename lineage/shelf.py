@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["FolderShelf", "Shelf"]
 
@@ -29,6 +29,10 @@ class Shelf(ABC):
     @abstractmethod
     def names(self, folder: str, *, after: str = "") -> list[str]:
         """List the names in a folder, sorted; those behind ``after``. No folder is an empty one."""
+
+    @abstractmethod
+    def ages(self, folder: str) -> Mapping[str, float]:
+        """Map the names in a folder to the seconds since they were put there."""
 
     @abstractmethod
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
@@ -94,6 +98,10 @@ class FolderShelf(Shelf):
     def names(self, folder: str, *, after: str = "") -> list[str]:
         """List the names in a folder."""
         return sorted(name for name in self._files.names(self.path(folder)) if name > after)
+
+    def ages(self, folder: str) -> Mapping[str, float]:
+        """Map the names of files to their ages, by the clock of the filesystem."""
+        return self._files.ages(self.path(folder))
 
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Read a file."""

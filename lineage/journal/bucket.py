@@ -16,7 +16,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LineageError, StoreReadOnly, StoreUnreachable, StoreUnsuitable
@@ -120,6 +120,11 @@ class Bucket(Shelf, PerProcess):
         found = self.between(front + after, f"{folder}0", folder)  # "0" is what follows "/"
         return [name.removeprefix(front) for name in found]
 
+    def ages(self, folder: str) -> Mapping[str, float]:
+        """Map the names of objects to their ages, by the provider's clock and ours."""
+        found: dict[str, float] = self._call("ages", folder)
+        return found
+
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Read an object."""
         data: bytes = self._call("read", name, offset, size)
@@ -208,6 +213,16 @@ class _Client:
                     return found
                 found.append(item["path"])
         return found
+
+    def ages(self, folder: str) -> dict[str, float]:
+        import obstore
+
+        now = datetime.now(UTC)
+        return {
+            item["path"].removeprefix(f"{folder}/"): (now - item["last_modified"]).total_seconds()
+            for page in obstore.list(self._store, folder)
+            for item in page
+        }
 
     def read(self, name: str, offset: int, size: int | None) -> bytes:
         import obstore

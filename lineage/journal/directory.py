@@ -27,10 +27,13 @@ from ..files import Files, explain, folder_mode
 from ..filesystems import BUCKET, cache_folder, filesystem
 from ..intake import FolderIntakes
 from ..shelf import FolderShelf
-from .numbered import NumberedJournal
+from .numbered import NumberedJournal, now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..commits import Commit
+    from .packs import Pack
 
 __all__ = ["DirectoryJournal"]
 
@@ -150,12 +153,16 @@ class DirectoryJournal(NumberedJournal):
     # ----------------------------------------------------------------- reading
 
     def _newest(self, known: int) -> Head:
+        self._learned = now()
         known = max(known, self._seen)
         return Head(max(known, self._last_number(known)), "", "")
 
     def _last_number(self, known: int) -> int:
         """Find the highest number there is, from one that is known to be there."""
-        bucket = known // _FOLDER if known else self._last_bucket()
+        bucket = known // _FOLDER
+        if not self._files.names(self._bucket(bucket)):  # a new journal, or it was packed since
+            known = max(known, self._packs.last())
+            bucket = max(self._last_bucket(), known // _FOLDER)
         while True:
             numbers = [_number(name) for name in self._files.names(self._bucket(bucket))]
             last = max(numbers, default=known)
@@ -166,10 +173,10 @@ class DirectoryJournal(NumberedJournal):
             known = last
 
     def _last_bucket(self) -> int:
-        buckets = sorted(
-            (int(name) for name in self._files.names(self._folder.path("commits"))), reverse=True
-        )
-        for bucket in buckets:  # the last one may be empty: its first commit is being written
+        buckets = [int(name) for name in self.shelf.names("commits")]
+        for bucket in reversed(
+            buckets
+        ):  # the last one may be empty: its first commit is being written
             if self._files.names(self._bucket(bucket)):
                 return bucket
         return 0
@@ -195,8 +202,24 @@ class DirectoryJournal(NumberedJournal):
         self._files.make_folder(folder)
         if bucket:
             # the one before may still be on its way to the disk in the hands of its writer
-            self._files.sync_folder(self._bucket(bucket - 1))
+            with suppress(FileNotFoundError):  # all of it is packed
+                self._files.sync_folder(self._bucket(bucket - 1))
         self._sweep(folder)
+
+    def _unload(self, packs: Sequence[Pack]) -> None:
+        upto = max((pack.last for pack in packs), default=0)
+        for name in self.shelf.names("commits"):
+            if int(name) * _FOLDER > upto:
+                break
+            folder = self._bucket(int(name))
+            alone = sorted(_number(file) for file in self._files.names(folder))
+            for pack in packs:
+                mine = [number for number in alone if pack.first <= number <= pack.last]
+                if mine:
+                    self._packs.unload(pack, mine)
+            if (int(name) + 1) * _FOLDER <= upto + 1:
+                with suppress(OSError):  # somebody else did, or something is left
+                    os.rmdir(folder)
 
     def _sweep(self, folder: str) -> None:
         """Remove what killed writers left behind; nobody ever reads it."""

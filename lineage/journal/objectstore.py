@@ -22,15 +22,16 @@ from ..filesystems import cache_folder
 from ..lines import write_line
 from .bucket import Bucket
 from .far import FarIntakes
-from .numbered import NumberedJournal
+from .numbered import NumberedJournal, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..commits import Commit, Entry, Mark
     from ..intake import Pending
     from .far import Row
     from .ledger import Ledger
+    from .packs import Pack
 
 __all__ = ["ObjectStoreJournal"]
 
@@ -102,6 +103,8 @@ class ObjectStoreJournal(NumberedJournal):
 
     def _newest(self, known: int) -> Head:
         """Find the head and what waits, by one listing from what is known on."""
+        self._learned = now()
+        known = known or self._packs.last()
         commits: list[str] = []
         waiting: list[str] = []
         for name in self._bucket.between(self._name(known), _AFTER_INTAKE):
@@ -126,6 +129,15 @@ class ObjectStoreJournal(NumberedJournal):
     def pending(self, ledger: Ledger, folders: Iterable[str]) -> list[Pending]:
         """Return the records that wait, as this turn's look found them."""
         return self._objects.merged(self._objects.read(ledger.mark), ledger.mark, folders)
+
+    def _unload(self, packs: Sequence[Pack]) -> None:
+        for pack in packs:
+            names = self._bucket.between(
+                self._name(pack.first - 1), self._name(pack.last + 1), "commits"
+            )
+            alone = [int(name.removeprefix("commits/").removesuffix(".json")) for name in names]
+            if alone:
+                self._packs.unload(pack, alone)
 
     def _write(self, commit: Commit, *, looked: bool) -> None:
         super()._write(commit, looked=looked)
