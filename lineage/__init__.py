@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import Conflict as Conflict
     from .errors import LineageError as LineageError
     from .errors import MetadataError as MetadataError
+    from .errors import MirrorUnready as MirrorUnready
     from .errors import PathNotFoundError as PathNotFoundError
     from .errors import PayloadRedacted as PayloadRedacted
     from .errors import PinsFailed as PinsFailed
@@ -44,11 +45,14 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import LineageGraph as LineageGraph
     from .graph import Node as Node
     from .launch import Launch as Launch
+    from .mirror.chosen import chosen_mirrors as chosen_mirrors
+    from .mirror.live import LiveMirror as LiveMirror
     from .model import AliasMove as AliasMove
     from .model import Artifact as Artifact
     from .model import Fact as Fact
     from .model import Input as Input
     from .model import Location as Location
+    from .model import Receipt as Receipt
     from .model import Role as Role
     from .model import RunInfo as RunInfo
     from .model import RunStatus as RunStatus
@@ -79,16 +83,18 @@ _HOMES = {
     "digests": "Digest digest fingerprint",
     "errors": (
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
-        "MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused StoreBusy "
-        "StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
-        "StoreTooNew StoreUnsuitable URIError"
+        "MetadataError MirrorUnready PathNotFoundError PayloadRedacted PinsFailed PublishRefused "
+        "StoreBusy StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError "
+        "StoreReadOnly StoreTooNew StoreUnsuitable URIError"
     ),
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",
+    "mirror.chosen": "chosen_mirrors",
+    "mirror.live": "LiveMirror",
     "model": (
-        "AliasMove Artifact Fact Input Location Role RunInfo RunStatus Source State Version "
-        "VersionId"
+        "AliasMove Artifact Fact Input Location Receipt Role RunInfo RunStatus Source State "
+        "Version VersionId"
     ),
     "pins": "Pinned pin_job",
     "recording": "Recorder Recording",

@@ -22,7 +22,7 @@ from .clock import new_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Launch", "Process", "code_version"]
+__all__ = ["Launch", "Process", "children", "code_version"]
 
 _IDS = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID",
@@ -171,6 +171,17 @@ def code_version(folder: str | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {"commit": facts["branch.oid"], "dirty": dirty}
     if facts.get("branch.head") != "(detached)":
         found["branch"] = facts.get("branch.head")
+    return found
+
+
+def children(names: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Return (number, start) of the programs of some names that this process started."""
+    found = []
+    for task in os.listdir("/proc/self/task") if names else ():
+        for pid in map(int, (_read(f"/proc/self/task/{task}/children") or "").split()):
+            started = _start_of(pid)
+            if started is not None and _read(f"/proc/{pid}/comm") in names:
+                found.append((pid, started))
     return found
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .commits import Head, Mark
     from .journal.base import Journal
-    from .model import AliasMove, Artifact, Input, Location, RunInfo
+    from .model import AliasMove, Artifact, Input, Location, Receipt, RunInfo
     from .run import UseReference
 
 __all__ = ["Moment", "Reader"]
@@ -182,6 +182,19 @@ class Reader:
             if version is None:
                 raise self._not_found(db, uri, None)
             return version
+
+    def receipts(self, what: str | ArtifactURI | Version) -> list[Receipt]:
+        """Return what mirrors call a version, or a run given as ``run:<id>``.
+
+        Raises:
+            ArtifactNotFoundError: there is no such version or run.
+        """
+        if isinstance(what, str) and what.startswith("run:"):
+            subject = f"run:{self.run_info(what).id}"
+        else:
+            subject = str(self.version(what).id)
+        with self.reading() as db:
+            return queries.receipts(db, subject)
 
     def inputs(self, reference: str | ArtifactURI | Version) -> list[Input]:
         """Return what a version was made from, with roles and weights."""

@@ -20,7 +20,7 @@ from ..errors import (
 
 __all__ = ["STATUSES", "explain"]
 
-OK, FAILED, USAGE, NOT_FOUND, GONE, REFUSED, STORE, DAMAGED, LEFT_OUT = range(9)
+OK, FAILED, USAGE, NOT_FOUND, GONE, REFUSED, STORE, DAMAGED, LEFT_OUT, UNDELIVERED = range(10)
 STATUSES = {
     OK: "done",
     FAILED: "something else went wrong; the sentence says what",
@@ -31,6 +31,7 @@ STATUSES = {
     STORE: "the store cannot be used now: busy, read-only, full, unsuitable",
     DAMAGED: "the store is damaged",
     LEFT_OUT: "done, but for what was inconsistent; the report names it",
+    UNDELIVERED: "not everything has reached the mirrors yet; what is left stays due",
 }
 _BY_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (URIError, USAGE),

@@ -82,13 +82,14 @@ def _export_words(parser: Parser) -> None:
         "folder to write to; it is made when it is not there",
     )  # fmt: skip
     sub.add_argument(
-        "--watch", metavar="SECONDS", type=_seconds,
+        "--watch", metavar="SECONDS", type=seconds,
         help="go on, and look for news every SECONDS until interrupted",
     )  # fmt: skip
     sub.set_defaults(export_kind=export_manifest)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
     try:
         seconds = float(text)
     except ValueError:

@@ -271,7 +271,7 @@ def test_tampered_ledger_and_index_are_found(tmp_path: Path) -> None:
         store.resolve("model")
     for file, change in (
         (place, "UPDATE ledger_artifact SET next=9"),
-        (tmp_path / "lineage.db.d" / "index-1.db", "UPDATE version SET path='/elsewhere'"),
+        (tmp_path / "lineage.db.d" / "index-2.db", "UPDATE version SET path='/elsewhere'"),
     ):
         db = sqlite3.connect(file)
         db.execute(change)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -245,13 +245,21 @@ except ImportError as error: print(error)
     assert sentence in _python(program, where=tmp_path / "here")
 
 
-class Sdk(SimpleNamespace):
-    """wandb as far as it is used here; the tests below hold the real one against it."""
+class Sdk(ModuleType):
+    """wandb as far as it is used here; tests/integration/wandb hold the real one against it."""
 
-    def init(self, **told: object) -> object:
+    told: dict[str, object]
+    exit_code: int | None
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.run: SimpleNamespace | None = None
+        self.init = self._init
+
+    def _init(self, **told: object) -> object:
         self.told = told
         tags = tuple(told["tags"] or ())  # type: ignore[call-overload]  # the tags of a run
-        self.run = SimpleNamespace(tags=tags, finish=self.finish)
+        self.run = SimpleNamespace(tags=tags, finish=self.finish, disabled=True)
         return self.run
 
     def finish(self, exit_code: int | None = None) -> None:
@@ -260,7 +268,7 @@ class Sdk(SimpleNamespace):
 
 @pytest.fixture
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Sdk:
-    sdk = Sdk(run=None)
+    sdk = Sdk()
     monkeypatch.setitem(sys.modules, "wandb", sdk)
     return sdk
 

@@ -1,0 +1,181 @@
+"""Who delivers what to a mirror: one process at a time, until it ends or does not get on.
+
+A lease is a file beside the journal, ``<what>.<fence>.json``, made exclusively. Its number, the
+fence, grows with every holder: who no longer has the highest one stops. The holder writes a new
+time of expiry into it now and then. A holder of this host whose process is gone is overtaken at
+once; another one when its time is over, which allows for clocks that differ by half a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from ..files import Files
+from ..launch import Process, children
+from ..metadata import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Lease"]
+
+TERM = 120.0  # seconds after which a holder that does not renew is overtaken
+_RENEWALS = 4  # in a term
+_SKEW = 30.0  # seconds by which clocks of hosts may differ
+_AFTERLIFE = 600.0  # seconds for which a helper of a holder that is gone is waited for
+_NAME = re.compile(r"(\d+)\.json")
+
+
+class Lease:
+    """The right to deliver one thing, while it lasts. Take it with ``take``.
+
+    Attributes:
+        fence: grows with every holder.
+    """
+
+    def __init__(  # what is told by take
+        self, folder: str | None, what: str, *, files: Files, term: float,
+        clock: Callable[[], float], helpers: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.fence = 0
+        self._folder, self._what, self._files = folder, what, files
+        self._term, self._clock, self._helpers = term, clock, helpers
+        self._key = hashlib.sha256(what.encode()).hexdigest()[:24]
+        self._stop = threading.Event()
+        self._lost = False
+
+    @classmethod
+    def take(
+        cls,
+        folder: str | None,
+        what: str,
+        *,
+        helpers: tuple[str, ...] = (),
+        files: Files | None = None,
+        term: float = TERM,
+        clock: Callable[[], float] = time.time,
+    ) -> Self | str:
+        """Take the lease of something, or say who has it.
+
+        Args:
+            folder: where the leases of a mirror lie; None where one process has the journal.
+            what: e.g. the id of a run.
+            helpers: names of programs that the holder starts, and that finish what it began.
+            files: the disk.
+            term: seconds that it lasts without being renewed.
+            clock: the time, in seconds.
+
+        Raises:
+            StoreFull, StoreReadOnly, OSError: the file cannot be written.
+        """
+        lease = cls(
+            folder, what, files=files or Files(), term=term, clock=clock, helpers=helpers
+        )
+        return lease._begin() or lease
+
+    def _begin(self) -> str | None:
+        """Make the file, and return who was there before."""
+        if self._folder is None:
+            return None
+        self._files.make_folder(self._folder)
+        before = self._fences()
+        if before:
+            why = _holds(self._read(before[-1]), self._clock())
+            if why is not None:
+                return why
+        self.fence = (before[-1] if before else 0) + 1
+        faster = "another process, which was faster"
+        try:
+            self._files.put_new(self._path(self.fence), self._text())
+        except FileExistsError:
+            return faster
+        if not self.is_mine:  # two others came and went in between
+            self._remove(self.fence)
+            return faster
+        for old in before:
+            self._remove(old)
+        threading.Thread(target=self._renew, name="lineage-lease", daemon=True).start()
+        return None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether nobody has overtaken this holder."""
+        if self._folder is not None and not self._lost:
+            fences = self._fences()
+            self._lost = not fences or fences[-1] != self.fence
+        return not self._lost
+
+    def release(self) -> None:
+        """Give it back, for the next one to take at once."""
+        self._stop.set()
+        if self._folder is not None and self.is_mine:
+            with suppress(OSError):  # then it expires
+                self._files.put_over(self._path(self.fence), b'{"released":true}\n')
+
+    def __enter__(self) -> Self:
+        """Return the lease itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self.release()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._term / _RENEWALS):
+            if not self.is_mine:
+                return
+            with suppress(OSError):  # the next time, or somebody else goes on
+                self._files.put_over(self._path(self.fence), self._text())
+
+    def _text(self) -> bytes:
+        process = Process.current()
+        values = {
+            "what": self._what, "until": self._clock() + self._term, "host": process.host,
+            "pid": process.pid, "boot": process.boot, "started": process.started,
+            "helpers": children(self._helpers),
+        }  # fmt: skip
+        return canonical_json(values).encode() + b"\n"
+
+    def _path(self, fence: int) -> str:
+        return os.path.join(self._folder or "", f"{self._key}.{fence}.json")
+
+    def _fences(self) -> list[int]:
+        assert self._folder is not None  # asked before
+        mark = f"{self._key}."
+        names = self._files.names(self._folder)
+        rests = [name.removeprefix(mark) for name in names if name.startswith(mark)]
+        return sorted(int(match[1]) for rest in rests if (match := _NAME.fullmatch(rest)))
+
+    def _read(self, fence: int) -> dict[str, Any]:
+        try:
+            holder = json.loads(self._files.read(self._path(fence)))
+        except (OSError, ValueError):
+            return {}  # another one took it in this moment; the exclusive file decides
+        return holder if isinstance(holder, dict) else {}
+
+    def _remove(self, fence: int) -> None:
+        with suppress(OSError):
+            os.unlink(self._path(fence))
+
+
+def _holds(holder: dict[str, Any], now: float) -> str | None:
+    """Say who holds a lease, or return None when nobody does any more."""
+    if holder.get("released") or not holder.get("host"):
+        return None
+    host, until = holder["host"], float(holder.get("until", 0))
+    shown = f"process {holder['pid']} on {host}"
+    process = Process(host, holder["pid"], holder.get("boot"), holder.get("started"))
+    if not process.is_gone():
+        return None if now > until + _SKEW else shown
+    for pid, started in holder.get("helpers", ()):
+        helper = Process(host, pid, holder.get("boot"), started)
+        if helper.is_gone() is False and now < until + _AFTERLIFE:
+            return f"process {pid} on {host}, which finishes what {shown} began"
+    return None
