@@ -100,8 +100,9 @@ def _bring_up(worker: Worker, move: Progress, began: float) -> None:
             break
         if not count and patient and not worker.is_hopeful:
             break  # all of it waits for somebody else
-        patient = True
-        time.sleep(min(_PAUSE, worker.next_try()))
+        patient = not count  # what waited for something that arrived just now
+        if patient:
+            time.sleep(min(_PAUSE, worker.next_try()))
 
 
 def _complain(error: LineageError) -> None:

@@ -47,11 +47,14 @@ def open_workers(
 
 def _mirror(name: str, store: Lineage, environ: Mapping[str, str], *, again: bool) -> Mirror:
     if name == "wandb":
+        from .wandb import forget_own_run
         from .wandb_mirror import WandbMirror
 
+        place = chosen_wandb(environ)
+        forget_own_run()
         folder = folder_beside(store.journal.address, "mirrors")
         leases = None if folder is None else os.path.join(folder, "wandb")
-        return WandbMirror(chosen_wandb(environ), leases=leases, again=again)
+        return WandbMirror(place, leases=leases, again=again)
     from .openlineage import OpenLineageMirror
 
     return OpenLineageMirror(environ)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .content import Draft
 
-__all__ = ["LiveRun", "Remote", "Server", "Upload", "sdk"]
+__all__ = ["LiveRun", "Remote", "RemoteRun", "Server", "Upload", "forget_own_run", "sdk"]
 
 TIMEOUT = 20  # seconds for one question
 _PROBE = 5.0
@@ -287,7 +287,7 @@ class Server:
         fields = wandb.Settings.model_fields
         settings = wandb.Settings(**{k: v for k, v in wanted.items() if k in fields})
         try:
-            with _plain_environment(), asking(path):
+            with asking(path):
                 run = wandb.init(
                     entity=entity, project=project, id=name, resume="allow", dir=folder,
                     settings=settings, reinit="create_new", **(told or {}),
@@ -511,12 +511,10 @@ def _build(draft: Draft) -> Any:
     return artifact
 
 
-@contextmanager
-def _plain_environment() -> Iterator[None]:
-    """Hide what this process's environment says of a run of its own."""
-    names = [f"WANDB_{name}" for name in _OF_A_RUN]
-    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+def forget_own_run() -> None:
+    """Drop what this process's environment says of a run of its own: it resumes those of others.
+
+    The SDK reads the environment once, when it is first asked.
+    """
+    for name in _OF_A_RUN:
+        os.environ.pop(f"WANDB_{name}", None)

@@ -165,6 +165,7 @@ class Worker:
                 self._deliver(desk, due)
                 if self._clock() - self._settled > _OFTEN:
                     self._settle()
+        self._settle()  # others may wait for it
 
     def _deliver(self, desk: Desk, due: Due) -> None:
         try:

@@ -60,6 +60,9 @@ class Server(ThreadingHTTPServer):
         entity, project, name = (unquote(each) for each in path.split("/")[2:5])
         with self.world.lock:
             run = self.world.runs.get((entity, project, name))
+            summary = (said.get("files") or {}).get("wandb-summary.json")
+            if run is not None and summary:
+                run.summary = json.loads(summary["content"][-1])
             if run is not None and said.get("complete"):
                 run.exit_code = said.get("exitcode")
                 run.state = "failed" if run.exit_code else "finished"

@@ -208,11 +208,10 @@ def run_resume_status(call: Call) -> Data:
     bucket = None
     if run is not None:
         bucket = {
-            **_bucket(run), "summaryMetrics": "{}", "logLineCount": 0, "eventsLineCount": 0,
+            **_bucket(run), "summaryMetrics": json.dumps(run.summary), "logLineCount": 0, "eventsLineCount": 0,
             "historyTail": "[]", "eventsTail": "[]", "tags": run.tags,
             "notes": run.told.get("notes"), "wandbConfig": '{"t": 1}',
         }  # fmt: skip
-        run.state = "running"
     return {"model": {**_project(entity, project), "bucket": bucket}}
 
 

@@ -39,7 +39,7 @@ class Run:
     used: list[str] = field(default_factory=list)  # ids of artifacts, in order
     logged: list[str] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
-    starts: int = 0  # how often a process began or resumed it
+    summary: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:
