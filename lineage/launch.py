@@ -192,6 +192,10 @@ def _read(path: str) -> str | None:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return when a process started, in ticks since boot (field 22 of proc(5) stat)."""
+    """Return when a process started, in ticks since boot (field 22 of proc(5) stat).
+
+    None for one that has ended, also while nobody has asked how (a container may have no init).
+    """
     stat = _read(f"/proc/{pid}/stat")
-    return stat.rpartition(")")[2].split()[19] if stat else None
+    fields = stat.rpartition(")")[2].split() if stat else ["X"]
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..commits import Entry
     from ..model import VersionId
     from ..registry import Lineage
+    from .lease import Lease
 
 __all__ = ["Desk", "Due", "Mirror", "Refused", "Retry", "Waits"]
 
@@ -125,7 +126,7 @@ class Mirror(ABC):
 
     @abstractmethod
     def opening(
-        self, run: str, link: Mapping[str, Any] | None, store: Lineage
+        self, run: str, link: Mapping[str, Any] | None, store: Lineage, lease: Lease
     ) -> AbstractContextManager[Desk]:
         """Open the desk of a run; only one process has it open at a time.
 
@@ -133,6 +134,7 @@ class Mirror(ABC):
             run: its id, "" for subjects of no run.
             link: what receipts say of the run, or None.
             store: where to look how things stand.
+            lease: that of the run, to mark while an SDK has something in hand.
 
         Raises: as ``check``.
         """

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..files import Files
 from ..launch import Process, children
@@ -24,13 +24,25 @@ from ..metadata import canonical_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Lease"]
+__all__ = ["Holder", "Lease"]
 
 TERM = 120.0  # seconds after which a holder that does not renew is overtaken
 _RENEWALS = 4  # in a term
 _SKEW = 30.0  # seconds by which clocks of hosts may differ
 _AFTERLIFE = 600.0  # seconds for which a helper of a holder that is gone is waited for
 _NAME = re.compile(r"(\d+)\.json")
+
+
+class Holder(NamedTuple):
+    """Who has a lease.
+
+    Attributes:
+        who: in words.
+        is_passing: it is gone in a moment, so that waiting for it is worth while.
+    """
+
+    who: str
+    is_passing: bool = False
 
 
 class Lease:
@@ -49,7 +61,7 @@ class Lease:
         self._term, self._clock, self._helpers = term, clock, helpers
         self._key = hashlib.sha256(what.encode()).hexdigest()[:24]
         self._stop = threading.Event()
-        self._lost = False
+        self._lost = self._is_busy = False
 
     @classmethod
     def take(
@@ -61,13 +73,14 @@ class Lease:
         files: Files | None = None,
         term: float = TERM,
         clock: Callable[[], float] = time.time,
-    ) -> Self | str:
+    ) -> Self | Holder:
         """Take the lease of something, or say who has it.
 
         Args:
             folder: where the leases of a mirror lie; None where one process has the journal.
             what: e.g. the id of a run.
-            helpers: names of programs that the holder starts, and that finish what it began.
+            helpers: names of programs that the holder starts, and that finish what it began; see
+                ``mark_busy``.
             files: the disk.
             term: seconds that it lasts without being renewed.
             clock: the time, in seconds.
@@ -80,7 +93,7 @@ class Lease:
         )
         return lease._begin() or lease
 
-    def _begin(self) -> str | None:
+    def _begin(self) -> Holder | None:
         """Make the file, and return who was there before."""
         if self._folder is None:
             return None
@@ -91,7 +104,7 @@ class Lease:
             if why is not None:
                 return why
         self.fence = (before[-1] if before else 0) + 1
-        faster = "another process, which was faster"
+        faster = Holder("another process, which was faster", is_passing=True)
         try:
             self._files.put_new(self._path(self.fence), self._text())
         except FileExistsError:
@@ -112,6 +125,12 @@ class Lease:
             self._lost = not fences or fences[-1] != self.fence
         return not self._lost
 
+    def mark_busy(self, *, busy: bool = True) -> None:
+        """Note that a helper has something in hand: if the holder dies, it may still finish it."""
+        if busy != self._is_busy:
+            self._is_busy = busy
+            self._write()
+
     def release(self) -> None:
         """Give it back, for the next one to take at once."""
         self._stop.set()
@@ -131,6 +150,10 @@ class Lease:
         while not self._stop.wait(self._term / _RENEWALS):
             if not self.is_mine:
                 return
+            self._write()
+
+    def _write(self) -> None:
+        if self._folder is not None and self.is_mine:
             with suppress(OSError):  # the next time, or somebody else goes on
                 self._files.put_over(self._path(self.fence), self._text())
 
@@ -139,7 +162,7 @@ class Lease:
         values = {
             "what": self._what, "until": self._clock() + self._term, "host": process.host,
             "pid": process.pid, "boot": process.boot, "started": process.started,
-            "helpers": children(self._helpers),
+            "helpers": children(self._helpers) if self._is_busy else [],
         }  # fmt: skip
         return canonical_json(values).encode() + b"\n"
 
@@ -165,7 +188,7 @@ class Lease:
             os.unlink(self._path(fence))
 
 
-def _holds(holder: dict[str, Any], now: float) -> str | None:
+def _holds(holder: dict[str, Any], now: float) -> Holder | None:
     """Say who holds a lease, or return None when nobody does any more."""
     if holder.get("released") or not holder.get("host"):
         return None
@@ -173,9 +196,10 @@ def _holds(holder: dict[str, Any], now: float) -> str | None:
     shown = f"process {holder['pid']} on {host}"
     process = Process(host, holder["pid"], holder.get("boot"), holder.get("started"))
     if not process.is_gone():
-        return None if now > until + _SKEW else shown
+        return None if now > until + _SKEW else Holder(shown)
     for pid, started in holder.get("helpers", ()):
         helper = Process(host, pid, holder.get("boot"), started)
         if helper.is_gone() is False and now < until + _AFTERLIFE:
-            return f"process {pid} on {host}, which finishes what {shown} began"
+            who = f"process {pid} on {host}, which finishes what {shown} began"
+            return Holder(who, is_passing=True)
     return None

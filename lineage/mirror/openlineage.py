@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..commits import Entry
     from ..model import Input, RunInfo
     from ..registry import Lineage
+    from .lease import Lease
 
 __all__ = ["OpenLineageMirror"]
 
@@ -74,10 +75,10 @@ class OpenLineageMirror(Mirror):
 
     @contextmanager
     def opening(
-        self, run: str, link: Mapping[str, Any] | None, store: Lineage
+        self, run: str, link: Mapping[str, Any] | None, store: Lineage, lease: Lease
     ) -> Iterator[Desk]:
         """Open the desk of a run."""
-        del run, link
+        del run, link, lease
         yield _Desk(self, store)
 
     def client(self) -> Any:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -32,7 +32,7 @@ __all__ = ["LiveRun", "Remote", "RemoteRun", "Server", "Upload", "forget_own_run
 
 TIMEOUT = 20  # seconds for one question
 _PROBE = 5.0
-_COMMITTED = "COMMITTED"
+_COMMITTED, _PENDING = "COMMITTED", "PENDING"
 _STATUS = re.compile(r"(?:returned error|Error|HTTP|status(?: code)?:?) (\d{3})\b")
 _PUBLIC = ("https://api.forge.coreweave.com", "https://api.wandb.ai")
 # variables that describe one run of a job, and are none of a run that is resumed
@@ -62,17 +62,17 @@ class Remote:
     """
 
     name: str
-    id: str
-    type: str
-    state: str
-    aliases: tuple[str, ...]
-    tags: tuple[str, ...]
-    description: str | None
-    metadata: Mapping[str, Any]
-    digest: str
-    created: str
-    url: str | None
-    handle: Any
+    id: str = ""
+    type: str = ""
+    state: str = _PENDING
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    created: str = ""
+    url: str | None = None
+    handle: Any = None
 
     @property
     def is_whole(self) -> bool:
@@ -166,9 +166,19 @@ class Server:
     # ------------------------------------------------------------------------ asking
 
     def find(self, name: str) -> Remote | None:
-        """Return the artifact that ``entity/project/name:alias`` means, or None."""
+        """Return the artifact that ``entity/project/name:alias`` means, or None.
+
+        Of what was left half-way, the SDK tells nothing but that it is there.
+        """
+        wandb, api = sdk(), self.api
         with asking(name) as question:
-            question.answer = self._remote(self.api.artifact(name))
+            try:
+                question.answer = self._remote(api.artifact(name))
+            except (wandb.Error, AssertionError) as error:
+                # it insists on an id, and a pending artifact has none for it
+                if not isinstance(getattr(error, "exc", error), AssertionError):
+                    raise
+                question.answer = Remote(name)
         return question.answer
 
     def run(self, path: str) -> RemoteRun | None:
@@ -187,20 +197,13 @@ class Server:
         with asking(run.path):
             return dict(run.handle.config)
 
-    def outputs(self, path: str) -> list[Remote]:
-        """Return what a run logged, also what it left half-way; nothing for an unknown run."""
-        return self._of(path, "logged_artifacts")
-
     def inputs(self, path: str) -> list[Remote]:
         """Return what a run used; nothing for an unknown run."""
-        return self._of(path, "used_artifacts")
-
-    def _of(self, path: str, what: str) -> list[Remote]:
         run = self.run(path)
         if run is None:
             return []
         with asking(path):
-            return [self._remote(each) for each in getattr(run.handle, what)(per_page=100)]
+            return [self._remote(each) for each in run.handle.used_artifacts(per_page=100)]
 
     def producer(self, remote: Remote) -> RemoteRun | None:
         """Return the run that logged an artifact, or None."""

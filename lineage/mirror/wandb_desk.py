@@ -1,7 +1,7 @@
 """The deliveries of one run to W&B: a version is one artifact, with its inputs, aliases and end.
 
 Whatever is due is brought to how it stands in the store now. What W&B has is found by the receipt,
-else among what the run logged, else by the alias ``lineage-vN``; only then is it logged.
+else by the alias ``lineage-vN``; only then is it logged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..model import RunStatus, State, VersionId
 from ..source import SourceURI
 from .base import Desk, Due, Refused, Waits
 from .content import KEY, metadata_of, of_source, of_version, source_alias, tombstone
-from .lease import Lease
+from .lease import Holder, Lease
 from .names import encode, source_name, version_alias
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..model import Input, RunInfo, Version
     from ..registry import Lineage
+    from .content import Draft
     from .wandb import LiveRun, Remote, Upload
     from .wandb_mirror import WandbMirror
 
@@ -37,7 +38,8 @@ __all__ = ["WandbDesk"]
 _log = logging.getLogger(__name__)
 
 _STATES = {str(state) for state in State} - {str(State.LIVE)}
-_SETTLE = 15.0  # seconds for which what is half there may yet become whole
+_SETTLE = 5.0  # seconds for which what is half there may yet become whole
+_PAUSE = 0.25
 _BRIDGE = 3.0  # seconds for Megatron-Bridge to log a checkpoint of its own
 
 
@@ -45,12 +47,12 @@ class WandbDesk(Desk):
     """The deliveries of one run to W&B."""
 
     def __init__(
-        self, mirror: WandbMirror, run: str, link: dict[str, Any], store: Lineage
+        self, mirror: WandbMirror, run: str, link: dict[str, Any], store: Lineage, lease: Lease
     ) -> None:
         self._mirror, self._run, self._link, self._store = mirror, run, link, store
+        self._lease = lease
         self._server = mirror.server(link.get("base_url"))
         self._live: LiveRun | None = None
-        self._known: dict[str, Remote] | None = None  # what the run logged before
         self._used: set[str] | None = None  # ids of what it used before
         self._checked: set[str] = set()  # collections that hold nothing of others
         self._extra: dict[str, dict[str, Any]] = {}
@@ -179,50 +181,31 @@ class WandbDesk(Desk):
             return self._arrived(subject, upload, 0.0)
         if receipt is not None:
             return self._server.find(receipt)
-        if version.run == self._run:
-            known = self._outputs().get(subject)
-            if known is not None:
-                return known
-        remote = self._server.find(f"{self._collection(version)}:{version_alias(version.number)}")
+        name = f"{self._collection(version)}:{version_alias(version.number)}"
+        remote = self._server.find(name)
         if remote is None:
             return self._adopt(version)
-        self._must_be_ours(remote, subject)
-        return self._whole(remote)
+        remote = self._whole(remote, name)
+        if remote is not None:
+            self._must_be_ours(remote, subject)
+        return remote
 
     def _collection(self, version: Version) -> str:
         if self._entity is None:
             self._entity = self._server.default_entity()
         return f"{self._entity}/{self._project}/{encode(version.name)}"
 
-    def _outputs(self) -> dict[str, Remote]:
-        """Return what the run logged before, by version; who died may have left it unsaid."""
-        if self._known is None:
-            self._known = {}
-            for remote in self._server.outputs(self._path):
-                uri = _ours(remote).get("uri")
-                if isinstance(uri, str):
-                    whole = self._whole(remote)
-                    if whole is not None:
-                        self._known.setdefault(uri, whole)
-        return self._known
-
-    def _whole(self, remote: Remote) -> Remote | None:
+    def _whole(self, remote: Remote, name: str) -> Remote | None:
         """Return an artifact once it is committed; what stays half-way counts as not there."""
         deadline = time.monotonic() + _SETTLE
-        while not remote.is_whole:
+        found: Remote | None = remote
+        while found is not None and not found.is_whole:
             if time.monotonic() > deadline:
-                _log.info("%s was left half-way, and is logged anew", remote.name)
+                _log.info("%s was left half-way, and is logged anew", name)
                 return None
-            time.sleep(0.5)
-            uri = _ours(remote).get("uri")
-            again = None
-            for each in self._server.outputs(self._path):
-                if each.id == remote.id or (each.is_whole and _ours(each).get("uri") == uri):
-                    again = each
-            if again is None:
-                return None
-            remote = again
-        return remote
+            time.sleep(_PAUSE)
+            found = self._server.find(name)
+        return found
 
     def _must_be_ours(self, remote: Remote, subject: str | None = None) -> None:
         """Refuse what another name or another store has put there."""
@@ -259,7 +242,13 @@ class WandbDesk(Desk):
             store=self._store.journal.id,
             aliases=[*version.aliases, *(self._experiment() if is_output else ())],
         )  # fmt: skip
-        upload = self._mirror.uploads[subject] = run.log(draft, as_input=not is_output)
+        return self._upload(run, subject, draft, as_input=not is_output)
+
+    def _upload(
+        self, run: LiveRun, subject: str, draft: Draft, *, as_input: bool
+    ) -> Remote:
+        self._lease.mark_busy()
+        upload = self._mirror.uploads[subject] = run.log(draft, as_input=as_input)
         return self._arrived(subject, upload, self._mirror.upload)
 
     def _arrived(self, subject: str, upload: Upload, seconds: float) -> Remote:
@@ -268,6 +257,7 @@ class WandbDesk(Desk):
         finally:
             if upload.is_over:
                 self._mirror.uploads.pop(subject, None)
+                self._lease.mark_busy(busy=bool(self._mirror.uploads))
 
     def _published(self, version: Version) -> Published | Imported:
         """Return the event by which a version came into being."""
@@ -368,11 +358,10 @@ class WandbDesk(Desk):
         if self._mirror.live is not None and age < _BRIDGE:
             raise Waits("Megatron-Bridge may be about to log it")
         path = version.address
-        remote = self._server.find(f"{self._collection(version)}:{os.path.basename(path)}")
+        name = f"{self._collection(version)}:{os.path.basename(path)}"
+        remote = self._server.find(name)
+        remote = None if remote is None else self._whole(remote, name)
         if remote is None or _ours(remote) or remote.metadata.get("iteration") != said["iteration"]:
-            return None
-        remote = self._whole(remote)
-        if remote is None:
             return None
         places = [address for address, _, _ in self._server.references(remote).values()]
         inside = f"{SourceURI.local(path).uri}/"
@@ -442,18 +431,18 @@ class WandbDesk(Desk):
                 return remote
             subject = f"{place}:{source_alias(used)}"
             upload = self._mirror.uploads.get(subject)
-            if upload is None:
-                upload = self._resume().log(of_source(used), as_input=True)
-                self._mirror.uploads[subject] = upload
-            return self._arrived(subject, upload, self._mirror.upload)
+            if upload is not None:
+                return self._arrived(subject, upload, 0.0)
+            return self._upload(self._resume(), subject, of_source(used), as_input=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep the deliverers of two runs from making one input at the same time."""
         lease = Lease.take(self._mirror.leases, "inputs", helpers=self._mirror.helpers)
-        if isinstance(lease, str):
-            raise Waits(f"inputs are being delivered by {lease}")
+        if isinstance(lease, Holder):
+            raise Waits(f"inputs are being delivered by {lease.who}")
         with lease:
+            lease.mark_busy()
             yield
 
 

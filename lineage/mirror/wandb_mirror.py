@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..commits import Entry
     from ..registry import Lineage
     from .chosen import Wandb
+    from .lease import Lease
 
 __all__ = ["WandbMirror"]
 
@@ -97,10 +98,10 @@ class WandbMirror(Mirror):
 
     @contextmanager
     def opening(
-        self, run: str, link: Mapping[str, Any] | None, store: Lineage
+        self, run: str, link: Mapping[str, Any] | None, store: Lineage, lease: Lease
     ) -> Iterator[WandbDesk]:
         """Open the desk of a run."""
-        desk = WandbDesk(self, run, dict(link or {}), store)
+        desk = WandbDesk(self, run, dict(link or {}), store, lease)
         try:
             yield desk
         finally:

@@ -21,7 +21,7 @@ from ..index import queries
 from ..journal.kinds import folder_beside
 from .base import Due, Refused, Retry, Waits
 from .deliveries import Dead, Deliveries, Waiting
-from .lease import Lease
+from .lease import Holder, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +93,7 @@ class Worker:
         folder = folder_beside(store.journal.address, "mirrors") or store.journal.cache
         self._folder = None if folder is None else os.path.join(folder, mirror.name)
         self._random = random.Random()  # noqa: S311 - the stream that training seeded is left alone
-        self._held: dict[str, str] = {}
+        self._held: dict[str, Holder] = {}
         self._outages = 0
         self._resume = 0.0
         self._settled = 0.0
@@ -149,7 +149,7 @@ class Worker:
             return
         self._mirror.check(self._link(run))
         lease = Lease.take(self._folder, f"run:{run}", helpers=self._mirror.helpers)
-        if isinstance(lease, str):
+        if isinstance(lease, Holder):
             self._held[run] = lease
             return
         with ExitStack() as stack:
@@ -158,7 +158,9 @@ class Worker:
             dues = self._due(run, now)
             if not dues:
                 return
-            desk = stack.enter_context(self._mirror.opening(run, self._link(run), self._store))
+            desk = stack.enter_context(
+                self._mirror.opening(run, self._link(run), self._store, lease)
+            )
             for due in dues:
                 if stop() or not lease.is_mine:
                     return
@@ -236,8 +238,9 @@ class Worker:
 
     @property
     def is_hopeful(self) -> bool:
-        """Whether something failed that may work when it is tried again."""
-        return self._outages > 0 or self.deliveries.is_trying()
+        """Whether something failed, or was taken, that may work when it is tried again."""
+        passing = any(holder.is_passing for holder in self._held.values())
+        return passing or self._outages > 0 or self.deliveries.is_trying()
 
     def revive(self) -> int:
         """Have what was refused tried again, and return how many subjects that are."""
@@ -283,7 +286,8 @@ class Worker:
         return Status(
             mirror=self._mirror.name, left=sum(each.count for each in runs),
             since=min((each.since for each in runs if each.since), default=None), runs=runs,
-            dead=self.deliveries.dead(), held=dict(self._held), words=self.deliveries.words(),
+            dead=self.deliveries.dead(),
+            held={run: holder.who for run, holder in self._held.items()}, words=self.deliveries.words(),
             delivered=self.delivered,
         )  # fmt: skip
 
