@@ -15,11 +15,12 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nemotron-lineage
 TORCH := torch==2.13.0
 key = $(firstword $(shell cat $(1) | cksum))
 MEGATRON := $(CACHE)/megatron-$(call key,locks/megatron.txt)
+WANDB_OLDEST := $(CACHE)/wandb-0.26-$(call key,locks/wandb-0.26.txt)
 WANDB_OLD := $(CACHE)/wandb-0.23-$(call key,locks/wandb-0.23.txt) \
 	$(CACHE)/wandb-0.24-$(call key,locks/wandb-0.24.txt)
 
-.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids test-megatron test-nemo-rl \
-	test-root test-all lint types docs locks clean
+.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-oldest test-wandb-ids \
+	test-megatron test-nemo-rl test-root test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -42,7 +43,12 @@ test-hydra: $(VENV)/hydra.done
 # the real wandb, against a server on this machine, in an environment of its own
 test-wandb: $(VENV)-wandb/test.done
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
-		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py
+		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py tests/integration/wandb \
+		tests/integration/openlineage
+
+# the mirror by the oldest wandb that is supported
+test-wandb-oldest: $(WANDB_OLDEST)/made.done | $(LINKS)
+	$(WANDB_OLDEST)/bin/python -m pytest -q -n auto tests/integration/wandb
 
 # the ids of artifacts, by the two kinds of wandb that draw them twice
 test-wandb-ids: $(WANDB_OLD:%=%/made.done) | $(LINKS)
@@ -60,7 +66,7 @@ test-nemo-rl: $(MEGATRON)/made.done $(VENV)/test.done
 	NEMO_RL_PYTHON=$(MEGATRON)/bin/python $(BIN)/python -m pytest -q -n auto \
 		tests/integration/nemo_rl
 
-test-all: test docs test-hydra test-wandb test-wandb-ids test-megatron test-root
+test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-megatron test-root
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -81,8 +87,10 @@ locks: # one set of versions for all three, so that one environment serves them
 		-c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
-	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \
-		-c locks/lint.txt -o locks/wandb.txt
+	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --extra openlineage \
+		--group test -c locks/lint.txt -o locks/wandb.txt
+	$(COMPILE) pyproject.toml locks/wandb-0.26.in --extra testing --extra openlineage \
+		--group test -c locks/lint.txt -o locks/wandb-0.26.txt
 	for old in 0.23 0.24; do $(COMPILE) pyproject.toml locks/wandb-$$old.in --extra testing \
 		--group test -c locks/lint.txt -o locks/wandb-$$old.txt || exit; done
 	$(COMPILE) --no-deps locks/megatron.in -o locks/megatron.txt

@@ -11,11 +11,20 @@ import os
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import Launch, Lineage, LineageError, RunStatus, Version, chosen_mirrors
+from nemotron.lineage import (
+    Launch,
+    Lineage,
+    LineageError,
+    RunStatus,
+    Version,
+    chosen_mirrors,
+    look_in_wandb,
+)
 from nemotron.lineage import open as open_store
 
 if TYPE_CHECKING:
@@ -158,6 +167,11 @@ def store() -> Lineage:
     with _lock:
         if _slot.store is None:
             _slot.store = open_store(address())
+            config = _slot.config or KitConfig()
+            with suppress(LineageError):  # a broken env.toml is told by whoever needs it
+                look_in_wandb(
+                    _slot.store, project=config.wandb_project, entity=config.wandb_entity
+                )
         return _slot.store
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import Node as Node
     from .launch import Launch as Launch
     from .mirror.chosen import chosen_mirrors as chosen_mirrors
+    from .mirror.elsewhere import look_in_wandb as look_in_wandb
     from .mirror.live import LiveMirror as LiveMirror
     from .model import AliasMove as AliasMove
     from .model import Artifact as Artifact
@@ -91,6 +92,7 @@ _HOMES = {
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",
     "mirror.chosen": "chosen_mirrors",
+    "mirror.elsewhere": "look_in_wandb",
     "mirror.live": "LiveMirror",
     "model": (
         "AliasMove Artifact Fact Input Location Receipt Role RunInfo RunStatus Source State "

@@ -30,7 +30,7 @@ from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -72,6 +72,8 @@ class Reader:
         self._index = Index(journal)
         self._seen: Head | None = None
         self._intakes: tuple[str, ...] = ()
+        # asked for an artifact that the journal does not know; may import it and say where it is
+        self.elsewhere: Callable[[ArtifactURI], ArtifactURI | None] | None = None
         self._is_open = True
 
     # --------------------------------------------------------------- resolving
@@ -98,8 +100,14 @@ class Reader:
         with self.reading() as db:
             number = None if at is None else self._number(at)
             version = queries.version(db, uri, number)
-            if version is None:
-                raise self._not_found(db, uri, number)
+            missing = None if version else self._not_found(db, uri, number)
+        if missing is not None and at is None and type(missing) is ArtifactNotFoundError:
+            found = None if self.elsewhere is None else self.elsewhere(uri)
+            if found is not None:
+                return self.resolve(replace(found, digest=uri.digest, path=uri.path))
+        if version is None:
+            assert missing is not None  # made when nothing was found
+            raise missing
         if version.state in (State.DELETED, State.REPLACED):
             raise self._gone(version)
         if uri.digest is not None:

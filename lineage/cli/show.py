@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ..mirror.elsewhere import look_in_wandb
 from .commands import Command, Commands, open_store
 from .present import brief, plain, say, show_json, table, when
 
@@ -59,6 +60,7 @@ def _resolve_words(parser: Parser) -> None:
 def resolve(words: Words) -> int:
     """Print where a version lies."""
     with open_store(words) as store:
+        look_in_wandb(store)
         version = store.resolve(words.uri, at=_moment(words))
     if words.json:
         show_json(version)

@@ -405,7 +405,7 @@ def asking(what: str, *, unready: bool = False) -> Iterator[_Question]:
     question = _Question()
     try:
         yield question
-    except (wandb.Error, ValueError, TypeError, RuntimeError, LookupError, OSError) as error:
+    except (*_faults(wandb), ValueError, TypeError, RuntimeError, LookupError, OSError) as error:
         text = str(error).strip() or type(error).__name__
         status = _status(error)
         if status is None and _is_absent(error, text):
@@ -420,6 +420,13 @@ def asking(what: str, *, unready: bool = False) -> Iterator[_Question]:
         if status is None and isinstance(error, ValueError) and not _is_silent(text):
             raise Refused(said) from error
         raise Retry(said) from error
+
+
+def _faults(wandb: Any) -> tuple[type[Exception], ...]:
+    """Return what the SDK raises of its own; some calls let the second through as it is."""
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    return wandb.Error, WandbApiFailedError
 
 
 def _is_absent(error: Exception, text: str) -> bool:
@@ -449,6 +456,8 @@ def _status(error: BaseException | None) -> int | None:
         found = _STATUS.search(str(error))
         if found:
             return int(found[1])
+        if "Permission denied" in str(error):  # the word of wandb 0.26
+            return 403
         error = getattr(error, "exc", None) or error.__cause__ or error.__context__
     return None
 

@@ -96,7 +96,8 @@ def _of_the_user(summary: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_refusals_reach_the_sdk(shell: Shell, status: int) -> None:
-    assert str(status) in _with_fault(shell, status)
+    said = _with_fault(shell, status)
+    assert str(status) in said or "Permission denied" in said  # the word of wandb 0.26
 
 
 def _with_fault(shell: Shell, status: int) -> str:
