@@ -18,9 +18,15 @@ MEGATRON := $(CACHE)/megatron-$(call key,locks/megatron.txt)
 WANDB_OLDEST := $(CACHE)/wandb-0.26-$(call key,locks/wandb-0.26.txt)
 WANDB_OLD := $(CACHE)/wandb-0.23-$(call key,locks/wandb-0.23.txt) \
 	$(CACHE)/wandb-0.24-$(call key,locks/wandb-0.24.txt)
+NEMO_RUN := $(CACHE)/nemo-run-$(call key,locks/nemo-run.txt)
+RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
+
+# a folder that is named as what it tests: pytest would take the one for the other
+FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
 
 .PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-oldest test-wandb-ids \
-	test-megatron test-nemo-rl test-root test-all lint types docs locks clean
+	test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray test-all lint types \
+	docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -66,7 +72,21 @@ test-nemo-rl: $(MEGATRON)/made.done $(VENV)/test.done
 	NEMO_RL_PYTHON=$(MEGATRON)/bin/python $(BIN)/python -m pytest -q -n auto \
 		tests/integration/nemo_rl
 
-test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-megatron test-root
+# the real nemo-run: every constructor, local jobs, request bodies; invoke leaves pipes open
+test-nemo-run: $(NEMO_RUN)/made.done
+	$(NEMO_RUN)/bin/python -m pytest -q -n auto $(call FOUND,nemo_run) \
+		-W ignore::ResourceWarning tests/integration/nemo_run
+
+# a real Slurm on this machine; needs root, and slurm-wlm, munge, openssh-server and rsync of Debian
+test-slurm: $(NEMO_RUN)/made.done
+	$(NEMO_RUN)/bin/python -m pytest -q tests/integration/slurm
+
+# a real Ray on this machine
+test-ray: $(RAY)/made.done
+	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
+
+test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-megatron test-root \
+	test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -87,6 +107,10 @@ locks: # one set of versions for all three, so that one environment serves them
 		-c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
+	$(COMPILE) pyproject.toml locks/nemo-run.in --extra demo --extra testing --extra nemo-run \
+		--group test -c locks/lint.txt -o locks/nemo-run.txt
+	$(COMPILE) pyproject.toml --extra testing --extra ray --group test -c locks/lint.txt \
+		-o locks/ray.txt
 	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --extra openlineage \
 		--group test -c locks/lint.txt -o locks/wandb.txt
 	$(COMPILE) pyproject.toml locks/wandb-0.26.in --extra testing --extra openlineage \
@@ -135,20 +159,29 @@ $(VENV)-wandb/test.done: $(VENV)/made.done locks/wandb.txt | $(LINKS)
 		-r locks/wandb.txt
 	@touch $@
 
-# torch has one build a machine, and no hash that holds for all of them
-$(MEGATRON)/made.done: locks/megatron.txt
+# These are found by what their locks hold, so nothing that is newer makes them anew.
+# torch has one build a machine, and no hash that holds for all of them.
+$(MEGATRON)/made.done:
 	mkdir -p $(CACHE)
 	$(PYTHON) -m venv --clear $(@D) || $(PYTHON) -m virtualenv --clear $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install $(TORCH)
 	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
-		--no-deps -r $<
+		--no-deps -r locks/megatron.txt
 	@touch $@
 
-$(CACHE)/wandb-%/made.done: $(VENV)/made.done
+$(CACHE)/wandb-%/made.done: | $(VENV)/made.done
 	mkdir -p $(CACHE)
 	$(BIN)/python -m venv --clear --without-pip $(@D)
 	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: \
 		-r locks/wandb-$(firstword $(subst -, ,$*)).txt
+	@touch $@
+
+$(NEMO_RUN)/made.done: LOCK = locks/nemo-run.txt
+$(RAY)/made.done: LOCK = locks/ray.txt
+$(NEMO_RUN)/made.done $(RAY)/made.done: | $(VENV)/made.done $(LINKS)
+	mkdir -p $(CACHE)
+	$(BIN)/python -m venv --clear --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --require-hashes --only-binary :all: -r $(LOCK)
 	@touch $@
 
 $(VENV)/lint.done: $(VENV)/test.done locks/lint.txt

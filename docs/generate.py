@@ -18,6 +18,9 @@ import nemotron.lineage as lineage  # noqa: E402 - from this folder
 from nemotron.kit.config.runconfig import KEYS  # noqa: E402
 from nemotron.kit.config.schema import EXECUTORS, KINDS, SECTIONS  # noqa: E402
 from nemotron.kit.config.variables import SECRET_FORMS  # noqa: E402
+from nemotron.kit.executors.classes import CLASSES, INSTALL  # noqa: E402
+from nemotron.kit.executors.environment import SECTION  # noqa: E402
+from nemotron.kit.executors.forms import CARRIAGES  # noqa: E402
 from nemotron.kit.training import all_patches  # noqa: E402
 from nemotron.lineage import errors, events  # noqa: E402
 from nemotron.lineage.cli.commands import all_commands, build_parser  # noqa: E402
@@ -164,9 +167,79 @@ def env_toml() -> str:
         '`secrets` is one of these words, or a table of variables: `WANDB_API_KEY = "netrc"`.\n',
         "| form | means |", "|---|---|",
         *(f"| `{form}` | {text} |" for form, text in SECRET_FORMS.items()), "",
-        "The last two stand in the table alone, and `file` outside of it alone. A secret that",
-        "stands in the file itself is remarked; where group or others can read the file, the",
-        "profile is refused until `chmod 600`.",
+        "The last two stand in the table alone, and `file` outside of it alone. Which of them an",
+        "executor has, and where a secret rests then, is told in [executors](executors.md). A",
+        "secret that stands in the file itself is remarked; where group or others can read the",
+        "file, the profile is refused until `chmod 600`.",
+    ]  # fmt: skip
+    return "\n".join(parts) + "\n"
+
+
+def executors() -> str:
+    """Return the page of the executors."""
+    names = {key: ", ".join(f"`{name}`" for name in SECTION[key]) for key in SECTION}
+    parts = [
+        "# Executors\n", NOTE,
+        "What `build_executor` and `lineage run` make of a profile: an executor of nemo-run",
+        "0.11.1, by the signature of the class that is installed. How to use it is told in",
+        "[launch a run](../how-to/launch-a-run.md), the keys in [env.toml](env-toml.md).\n",
+        "```text", INSTALL, "```\n",
+        "## What each carries, and where a secret rests\n",
+        "Without a word in `secrets`. What is required is checked before nemo-run is imported.\n",
+        "| executor | class | required | variables in | values are | secrets rest in | readers |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for executor, carriage in CARRIAGES.items():
+        kind = executor.partition(",")[0]
+        needed = ", ".join(f"`{name}`" for name, key in KEYS.items() if kind in key.needs)
+        rest = carriage.rests[carriage.default]
+        made = f"`{CLASSES[kind]}`" if kind == executor else ""
+        parts.append(
+            f"| {executor} | {made} | {needed} | {carriage.variables} | {carriage.quoting} "
+            f"| `{carriage.default}`: {rest.place} | {rest.readers} |"
+        )
+    parts += [
+        '\nA Slurm behind `tunnel = "ssh"` also needs `host`, `user` and `remote_job_dir`.\n',
+        "## The other forms\n",
+        "| executor | `secrets` | secrets rest in | readers |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for executor, carriage in CARRIAGES.items():
+        for form, rest in carriage.rests.items():
+            if form != carriage.default:
+                parts.append(f"| {executor} | `{form}` | {rest.place} | {rest.readers} |")
+    parts += [
+        "\nWhere others than you and the administrators of the machine can read a key, the",
+        "launcher says so in one line. A variable is a secret when its name says so (`..._TOKEN`,",
+        "`..._KEY`, `..._SECRET`, `PASSW...`, `CREDENTIAL...`), or when `secrets` names it.\n",
+        "## What the job sees\n",
+        "The variables of the profile, and those of the caller over them. An explicit value always",
+        "wins; the others are filled in where they are absent.\n",
+        "| variable | from | from a launcher alone |", "|---|---|---|",
+        "| `HF_TOKEN` | the login of Hugging Face | |",
+        "| `WANDB_API_KEY` | the login of W&B for its server, without an identity token file | |",
+        "| `WANDB_IDENTITY_TOKEN_FILE` | the environment, in place of a key | |",
+        *(f"| {shown} | `[wandb] {key}`"
+          f"{' after `WANDB_BASE_URL`; then the settings files' if key == 'base_url' else ''} | |"
+          for key, shown in names.items()),
+        "| `LINEAGE_STORE` | the store, where the job can reach it | |",
+        "| `LINEAGE_PARENT_RUN` | the run that is open here | the launch itself |",
+        "| `LINEAGE_JOB`, `NEMO_EXPERIMENT_ID` | | the id of the launch |",
+        "| `LINEAGE_PINS` | | the path of a file with the pinned inputs, where there are any |",
+        '| `NETRC`, `HF_TOKEN_PATH` | the files of the logins, with `secrets = "netrc"` | |',
+        "\nEvery value arrives as it is, to the byte, or is refused. On Slurm, `container_env`",
+        "names them all, so that what an image was built with does not win.\n",
+        "## What is closed and what is checked\n",
+        "* nemo-run writes an executor with all its variables into several files. Its home",
+        "  (`NEMORUN_HOME`, `~/.nemo_run`) and `experiments` in it are made 0700, and the launcher",
+        "  works with umask 077.",
+        "* What nemo-run would put into a command without quotes (`job_name`, `host`, `user`,",
+        "  `identity`, `remote_job_dir`, folders, patterns) is refused unless a shell reads it as",
+        "  one plain word.",
+        "* env.toml is taken out of every archive of code.",
+        "* rsync over ssh accepts a host that is new and checks those that are known.",
+        "* On Slurm without a container nemo-run puts the folder of the job in place of",
+        "  `/nemo_run` in words of a command that begin with it; values of variables stay as",
+        "  they are.",
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
 
@@ -232,6 +305,7 @@ PAGES = {
     "env-toml.md": env_toml,
     "patches.md": patches,
     "events.md": event_kinds,
+    "executors.md": executors,
     "python.md": lineage_names,
     "kit.md": kit_names,
 }

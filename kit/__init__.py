@@ -37,10 +37,15 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .credentials import find_wandb_key as find_wandb_key
     from .credentials import missing_wandb_login as missing_wandb_login
     from .credentials import wandb_base_url as wandb_base_url
+    from .launching import LaunchError as LaunchError
+    from .paths import HostPath as HostPath
+    from .paths import host_path as host_path
     from .resolvers import clear_artifact_cache as clear_artifact_cache
     from .resolvers import register_resolvers as register_resolvers
     from .resolvers import register_resolvers_from_config as register_resolvers_from_config
+    from .run import build_executor as build_executor
     from .run import load_wandb_config as load_wandb_config
+    from .run import run_with_nemo_run as run_with_nemo_run
     from .session import KitConfig as KitConfig
     from .session import current_run as current_run
     from .session import end_run as end_run
@@ -88,10 +93,12 @@ _HOMES = {
         "Credential explain_hf explain_wandb find_hf_token find_wandb_key missing_wandb_login "
         "wandb_base_url"
     ),
+    "nemotron.kit.launching": "LaunchError",
+    "nemotron.kit.paths": "HostPath host_path",
     "nemotron.kit.resolvers": (
         "clear_artifact_cache register_resolvers register_resolvers_from_config"
     ),
-    "nemotron.kit.run": "load_wandb_config",
+    "nemotron.kit.run": "build_executor load_wandb_config run_with_nemo_run",
     "nemotron.kit.session": (
         "KitConfig current_run end_run get_config init is_initialized start_run store"
     ),

@@ -1,4 +1,4 @@
-"""The kit's part of the command line: ``lineage env``, and what the doctor says about env.toml."""
+"""The kit's part of the command line: ``lineage env``, and what the doctor says about jobs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from nemotron.lineage import Check, Command, LineageError, settings_folders
+
+from .cli_run import run, run_words
 
 if TYPE_CHECKING:
     import argparse
@@ -24,12 +26,16 @@ __all__ = ["register"]
 
 
 def register(commands: Commands) -> None:
-    """Add the command and the check."""
+    """Add the commands and the checks."""
     commands.add(
-        Command("env", "show what env.toml says, and how a profile takes effect", _words, env)
+        Command("env", "show what env.toml says, and how a profile takes effect", _words, env),
+        Command("run", "run a command where a profile says", run_words, run),
     )
-    commands.add_check(Check("env.toml", check))
-    commands.add_check(Check("frameworks", check_frameworks))
+    commands.add_check(
+        Check("env.toml", check),
+        Check("frameworks", check_frameworks),
+        Check("logins", check_logins),
+    )
 
 
 def _words(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +114,27 @@ def check_frameworks(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
     for status in look_at_all():
         fits = status.state.is_live or status.state is State.ABSENT or status.patch.is_optional
         yield fits, f"{status} ({status.patch.why})"
+
+
+def check_logins(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
+    """Tell where the W&B key and the Hugging Face token come from, without showing them."""
+    del words
+    from .config.reading import read, wandb_state  # not for --help
+    from .credentials import explain_hf, explain_wandb, find_wandb_key
+
+    try:
+        settings = read()
+    except LineageError:  # the other check tells of it
+        settings = None
+    is_wanted = wandb_state(settings) == "enabled"
+    section = settings.wandb if settings is not None and settings.wandb is not None else {}
+    is_online = section.get("mode", "online") == "online"
+    missing = is_wanted and is_online and find_wandb_key() is None
+    missing = missing and not os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    for name, rows in (("W&B", explain_wandb()), ("Hugging Face", explain_hf())):
+        for place, found in rows[:-1]:
+            yield True, f"{name}: {place}: {found}"
+        yield not (missing and name == "W&B"), f"{name}: {rows[-1][1]}"
 
 
 def _parents(table: dict[str, Any]) -> list[Any]:

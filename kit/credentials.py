@@ -22,8 +22,10 @@ __all__ = [
     "explain_wandb",
     "find_hf_token",
     "find_wandb_key",
+    "hf_token_file",
     "missing_wandb_login",
     "wandb_base_url",
+    "wandb_netrc",
 ]
 
 _KEY = "WANDB_API_KEY"
@@ -106,6 +108,30 @@ def wandb_base_url(environ: Mapping[str, str] | None = None) -> str | None:
     """
     here = _Surroundings(environ)
     return _base_url(here, _wandb_settings(here)[0])[0] or None
+
+
+def wandb_netrc(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the path of the netrc file that holds the key of the W&B server, or None.
+
+    Args:
+        environ: as for ``find_wandb_key``.
+    """
+    here = _Surroundings(environ)
+    machines = _machines(_base_url(here, _wandb_settings(here)[0])[0])
+    file, passwords, fault = _read_netrc(here)
+    found = not fault and any(_entry("", machine, passwords).credential for machine in machines)
+    return os.path.abspath(here.path(file)) if found else None
+
+
+def hf_token_file(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the path of the file that ``hf auth login`` keeps the token in, or None.
+
+    Args:
+        environ: as for ``find_wandb_key``.
+    """
+    here = _Surroundings(environ)
+    path = os.path.abspath(_hf_path(here))
+    return path if os.path.isfile(path) else None
 
 
 def explain_wandb(
@@ -305,9 +331,7 @@ def _entry(place: str, machine: str, passwords: Mapping[str, str]) -> _Look:
 def _hf(here: _Surroundings, *, ask_sdk: bool) -> Iterator[_Look]:
     yield here.variable("HF_TOKEN")
     yield here.variable("HUGGING_FACE_HUB_TOKEN")
-    cache = here.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = here.get("HF_HOME") or os.path.join(cache, "huggingface")
-    path = here.path(here.get("HF_TOKEN_PATH") or os.path.join(folder, "token"))
+    path = _hf_path(here)
     shown = here.show(path)
     try:
         with open(path, encoding="utf-8") as file:
@@ -322,6 +346,12 @@ def _hf(here: _Surroundings, *, ask_sdk: bool) -> Iterator[_Look]:
         found = Credential(token, shown) if token else None
         yield _Look(shown, "found" if found else "empty", found)
     yield _ask(here, "huggingface_hub", lambda hub: hub.get_token(), allowed=ask_sdk)
+
+
+def _hf_path(here: _Surroundings) -> str:
+    cache = here.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = here.get("HF_HOME") or os.path.join(cache, "huggingface")
+    return here.path(here.get("HF_TOKEN_PATH") or os.path.join(folder, "token"))
 
 
 def _ask(

@@ -16,20 +16,26 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from nemotron.lineage import ArtifactURI, Launch, Pinned, pin_job
 
 from . import session
+from .containers import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from omegaconf import DictConfig
 
-__all__ = ["clear_artifact_cache", "register_resolvers", "register_resolvers_from_config"]
+__all__ = [
+    "clear_artifact_cache",
+    "references_of",
+    "register_resolvers",
+    "register_resolvers_from_config",
+]
 
 ResolverMode = Literal["active_run", "pre_init", "local"]
 
 # ${art:data,path} names the key `data`; ${art:${run.data},path} the reference that run.data holds
 _ART = re.compile(r"\$\{art:\s*(?:\$\{\s*([\w.]+)\s*\}|([^,}$]+?))\s*[,}]")
 _ITERATION = re.compile(r"iter_(\d+)")
-_ROLES = {"model": "init", "tokenizer": "tokenizer"}
+ROLES = {"model": "init", "tokenizer": "tokenizer"}  # by type; everything else is data
 
 _known: dict[str, Pinned] = {}
 
@@ -86,6 +92,21 @@ def register_resolvers_from_config(
 
     Returns and raises: as ``register_resolvers``.
     """
+    return register_resolvers(
+        references_of(config, artifacts_key), replace=replace, mode=mode,
+        pre_init_patch_http_digest=pre_init_patch_http_digest,
+    )  # fmt: skip
+
+
+def references_of(
+    config: DictConfig | str | os.PathLike[str], artifacts_key: str = "run"
+) -> dict[str, Any]:
+    """Return the references of a configuration by their keys, without resolving any.
+
+    Args:
+        config: as for ``register_resolvers_from_config``.
+        artifacts_key: as for ``register_resolvers_from_config``.
+    """
     from omegaconf import OmegaConf  # only where there is a configuration
 
     read: Any = config
@@ -107,10 +128,7 @@ def register_resolvers_from_config(
             is_reference = isinstance(value, str) and ArtifactURI.detect(value)
             if value is not None and (key in keys or is_reference):
                 artifacts[key] = section[name]
-    return register_resolvers(
-        artifacts, replace=replace, mode=mode,
-        pre_init_patch_http_digest=pre_init_patch_http_digest,
-    )  # fmt: skip
+    return artifacts
 
 
 def clear_artifact_cache() -> None:
@@ -131,7 +149,7 @@ def _resolve(artifacts: Mapping[str, str]) -> list[str]:
     for key, reference in artifacts.items():
         pinned = pins[reference]
         if key not in _known and Launch.read(os.environ).rank == 0:
-            session.remember(pinned.uri, role=_ROLES.get(pinned.type, "data"))
+            session.remember(pinned.uri, role=ROLES.get(pinned.type, "data"))
         _known[key] = pinned
     return list(dict.fromkeys(pinned.uri for pinned in pins.values()))
 
@@ -190,7 +208,7 @@ def _field(key: str, pinned: Pinned, field: str) -> Any:
 
 
 def _facts(pinned: Pinned) -> dict[str, Any]:
-    path = pinned.address
+    path = inside(pinned.address)
     facts: dict[str, Any] = {
         "path": path, "version": pinned.version, "name": pinned.name, "type": pinned.type,
         "uri": pinned.uri, "qualified_name": pinned.uri, "created_at": pinned.created_at,

@@ -27,6 +27,8 @@ from nemotron.lineage import (
 )
 from nemotron.lineage import open as open_store
 
+from .containers import outside
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -166,12 +168,10 @@ def store() -> Lineage:
     """Return the open store: that of ``init``, else the default one."""
     with _lock:
         if _slot.store is None:
-            _slot.store = open_store(address())
+            _slot.store = open_store(address(), outside=outside)
             config = _slot.config or KitConfig()
             with suppress(LineageError):  # a broken env.toml is told by whoever needs it
-                look_in_wandb(
-                    _slot.store, project=config.wandb_project, entity=config.wandb_entity
-                )
+                look_in_wandb(_slot.store, project=config.wandb_project, entity=config.wandb_entity)
         return _slot.store
 
 

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from nemotron.lineage import ArtifactURI, LineageError, RunStatus
 
@@ -90,11 +90,7 @@ class Tracking:
         trace: TracebackType | None,
     ) -> None:
         """End the run as the block ended."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.end()
-        else:
-            aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
-            self.end(RunStatus.ABORTED if aborted else RunStatus.FAILED)
+        self.end(RunStatus.of(error))
 
 
 def track(
@@ -104,6 +100,7 @@ def track(
     job_type: str = "training",
     artifact_name: str | None = None,
     artifacts_key: str = "run",
+    seal: Literal["background"] | None = None,
     frameworks: Iterable[str] = tuple(FRAMEWORKS),
 ) -> Tracking:
     """Record every checkpoint of this process's training, and what it is made from.
@@ -121,6 +118,8 @@ def track(
         job_type: what kind of work it is.
         artifact_name: what the checkpoints are called; by default after their folder.
         artifacts_key: the section of the configuration that holds references.
+        seal: ``background`` has another process read every byte of each checkpoint and record its
+            digest, at low priority.
         frameworks: which of ``megatron-bridge`` and ``nemo-rl`` to observe.
 
     Returns:
@@ -130,13 +129,19 @@ def track(
         URIError: ``artifact_name`` is no name.
         ArtifactNotFoundError, ArtifactGone, PinsFailed: a reference of the configuration.
         TypeError: ``config`` is none of these.
+        ValueError: ``seal`` is another word, or a framework is not known.
     """
     if is_helper():
         return Tracking("", name or session.script())
     if artifact_name is not None:
         ArtifactURI.parse(artifact_name)
+    if seal not in (None, "background"):
+        raise ValueError(f"seal is 'background' or None, not {seal!r}")
     settings, inputs = _read(config, artifacts_key)
-    hooks = observe(name, job_type=job_type, settings=settings, artifact_name=artifact_name)
+    hooks = observe(
+        name, job_type=job_type, settings=settings, artifact_name=artifact_name,
+        seals=seal is not None,
+    )  # fmt: skip
     for framework in frameworks:
         for patch in patches_of(framework):
             session.patcher().apply(patch)
@@ -149,6 +154,7 @@ def observe(
     job_type: str = "training",
     settings: Mapping[str, Any] | None = None,
     artifact_name: str | None = None,
+    seals: bool = False,
 ) -> Hooks:
     """Open the run, or join it, and have hooks record through it; once a process.
 
@@ -173,7 +179,7 @@ def observe(
             )  # fmt: skip
     hooks = Hooks(
         called, run=run_id, store=session.address(), job_type=job_type, is_named=bool(name),
-        artifact_name=artifact_name,
+        artifact_name=artifact_name, seals=seals,
     )  # fmt: skip
     session.observe(hooks)
     session.mirroring().watch()

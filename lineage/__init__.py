@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import ArtifactNotFoundError as ArtifactNotFoundError
     from .errors import ArtifactVersionNotFoundError as ArtifactVersionNotFoundError
     from .errors import Conflict as Conflict
+    from .errors import ContentChanged as ContentChanged
     from .errors import LineageError as LineageError
     from .errors import MetadataError as MetadataError
     from .errors import MirrorUnready as MirrorUnready
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import StoreTooNew as StoreTooNew
     from .errors import StoreUnsuitable as StoreUnsuitable
     from .errors import URIError as URIError
+    from .filesystems import filesystem_kind as filesystem_kind
     from .foreign.manifest import write_manifests as write_manifests
     from .graph import Diff as Diff
     from .graph import Edge as Edge
@@ -72,6 +74,10 @@ if TYPE_CHECKING:  # as typing's, without its import
 
     open = open_store  # noqa: A001 - the name of the API
     from .run import Run as Run
+    from .sealing import start_sealing as start_sealing
+    from .seals import Verdict as Verdict
+    from .seals import Verification as Verification
+    from .settings import choose_store as choose_store
     from .settings import find_settings as find_settings
     from .settings import read_settings as read_settings
     from .settings import settings_folders as settings_folders
@@ -83,11 +89,12 @@ _HOMES = {
     "cli.commands": "Check Command Commands",
     "digests": "Digest digest fingerprint",
     "errors": (
-        "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict LineageError "
-        "MetadataError MirrorUnready PathNotFoundError PayloadRedacted PinsFailed PublishRefused "
-        "StoreBusy StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError "
-        "StoreReadOnly StoreTooNew StoreUnsuitable URIError"
+        "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict ContentChanged "
+        "LineageError MetadataError MirrorUnready PathNotFoundError PayloadRedacted PinsFailed "
+        "PublishRefused StoreBusy StoreClosed StoreDamaged StoreError StoreFull "
+        "StoreNotFoundError StoreReadOnly StoreTooNew StoreUnsuitable URIError"
     ),
+    "filesystems": "filesystem_kind",
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",
@@ -103,7 +110,9 @@ _HOMES = {
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",
-    "settings": "find_settings read_settings settings_folders",
+    "sealing": "start_sealing",
+    "seals": "Verdict Verification",
+    "settings": "choose_store find_settings read_settings settings_folders",
     "source": "SourceURI",
     "uri": "ArtifactURI",
 }

@@ -32,6 +32,7 @@ _SHORT = 0.1  # seconds to wait for a turn before the record goes into the intak
 _BATCH = 5000  # records a commit: what a reader holds in memory at a time
 _PATIENCE = 600.0  # seconds a writer tries on against others who keep winning
 _LONGEST_PAUSE = 0.1
+_LOOKS = 2  # more looks for the records of others before a commit
 
 
 class Combiner(PerProcess):
@@ -59,6 +60,7 @@ class Combiner(PerProcess):
         self._sequence = 0
         self._intake: Writer | None = None
         self._crowded = False
+        self._company = 1  # writers in the last commit that was seen
 
     def commit(self, event: Event, *, expect: int | None = ANY) -> Outcome:
         """Commit one record with all that is pending, and say what it came to.
@@ -153,9 +155,10 @@ class Combiner(PerProcess):
                     if turn.ledger.mark(writer).sequence < int(number):
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
-                        pending = self._pending(turn, conditions.intakes)
+                        pending = self._gather(turn, conditions.intakes)
                         self._write(turn, pending)
-                        self._crowded = len({each.entry.writer for each in pending}) > 1
+                        self._company = _writers(pending)
+                        self._crowded = self._company > 1
                     if turn.ledger.mark(writer).sequence >= int(number):
                         return self._taken(record, turn, after)
             except HeadMoved:
@@ -166,6 +169,18 @@ class Combiner(PerProcess):
             "numbered as soon as anyone reads the store. Try: lineage where",
             record=record,
         )
+
+    def _gather(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
+        """Return what is pending, once those have come that came along the last time.
+
+        Looking takes as long as their append: on a far filesystem one more look finds them.
+        """
+        pending = self._pending(turn, folders)
+        for _ in range(_LOOKS):
+            if _writers(pending) >= self._company:
+                break
+            pending = self._pending(turn, folders)
+        return pending
 
     def _taken(self, record: str, turn: Turn, after: int | None) -> Outcome:
         """Return what a record came to that was committed after commit ``after``, if known."""
@@ -258,3 +273,8 @@ class Combiner(PerProcess):
         self._own()
         if self._intake is not None:
             self._intake.close()
+
+
+def _writers(pending: Iterable[Pending]) -> int:
+    """Return how many writers' records these are."""
+    return len({each.entry.writer for each in pending})

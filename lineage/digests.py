@@ -8,26 +8,29 @@ from dataclasses import dataclass
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .hashing import hash_files, hasher
+from .listing import OWN, RANDOM, Listing
+from .pace import Pace
 
-__all__ = ["Digest", "digest", "fingerprint"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .remembered import Remembered
+
+__all__ = ["Digest", "digest", "digest_listing", "fingerprint"]
 
 SIDECAR = 1 << 20  # bytes; larger files are not read for a fingerprint
 SIDECARS = 4 << 20  # bytes of all files read for one fingerprint
-OWN = ".lineage"  # our intakes beside checkpoints are no part of them
-# Torch's distributed checkpoints hold a random id in it: another one at every save of equal content
-RANDOM = ".metadata"
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Digest of all bytes of a file or folder.
+    r"""Digest of all bytes of a file or folder.
 
     Attributes:
         text: ``blake3:`` and 64 hex digits. For one file that of its bytes (as ``b3sum`` gives);
-            for a folder that of its sorted manifest: a line ``<blake3> <size> <path>`` a file.
+            for a folder that of its sorted manifest: a line ``<blake3> <size> <path>`` a file. In
+            a path, a backslash is written as two and a line feed as ``\n``.
         size: bytes in all.
         files: how many files.
     """
@@ -77,25 +80,88 @@ def digest(path: str | os.PathLike[str], progress: Callable[[int], object] | Non
         progress: called with the number of bytes as they are read.
 
     Raises:
+        ContentChanged: somebody wrote to it while it was read.
         OSError: something cannot be read.
     """
-    text = os.fspath(path)
-    if not os.path.isdir(text):
-        return Digest(f"blake3:{_blake3(text, progress)}", os.path.getsize(text), 1)
-    from blake3 import blake3
+    listing = Listing.of(path)
+    told = 0
 
-    manifest = blake3()
-    total = files = 0
-    for name, size in _files(text):
-        if name != RANDOM:
-            value = _blake3(os.path.join(text, name), progress)
-            manifest.update(b"%b %d %b\n" % (value.encode(), size, os.fsencode(name)))
-            total, files = total + size, files + 1
-    return Digest(f"blake3:{manifest.hexdigest()}", total, files)
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        del total
+        if progress is not None and done > told:
+            progress(done - told)
+            told = done
+
+    return digest_listing(listing, Pace(listing.size, progress=tell))
+
+
+def digest_listing(
+    listing: Listing,
+    pace: Pace,
+    *,
+    memory: Remembered | None = None,
+    algorithm: str = "blake3",
+) -> Digest:
+    """Return the digest of a listing's files.
+
+    Args:
+        listing: what there was when it was listed; anything else is refused.
+        pace: how fast to read, and whom to tell.
+        memory: what was read before need not be read again, and is kept for the next time.
+        algorithm: ``blake3``, or ``sha256`` to compare with what others made.
+
+    Raises:
+        ContentChanged: a file is not the one that was listed.
+        OSError: something cannot be read.
+    """
+    known: dict[str, str] = {}
+    if memory is not None:
+        whole = memory.digest(listing)
+        if whole is not None:
+            pace.skip(listing.size)
+            return whole
+        known = memory.hashes(listing)
+    pace.skip(sum(_size(listing, name) for name in known))
+    hashes = dict(known)
+    unknown = [name for name in listing.files if name not in known]
+    for name, value in hash_files(listing, unknown, pace, algorithm):
+        hashes[name] = value
+        if memory is not None:
+            memory.keep_hash(listing, name, value)
+    found = _digest(listing, hashes, algorithm)
+    if memory is not None:
+        memory.keep_digest(listing, found)
+    return found
+
+
+def _digest(listing: Listing, hashes: Mapping[str, str], algorithm: str) -> Digest:
+    """Put the hashes of all files together."""
+    if listing.is_file:
+        return Digest(f"{algorithm}:{hashes['']}", listing.size, 1)
+    manifest = b"".join(
+        b"%b %d %b\n" % (hashes[name].encode(), _size(listing, name), _in_line(name))
+        for name in sorted(hashes)
+    )
+    total = hasher(algorithm)
+    total.update(manifest)
+    return Digest(f"{algorithm}:{total.hexdigest()}", listing.size, len(hashes))
+
+
+def _size(listing: Listing, name: str) -> int:
+    known = listing.files[name]
+    return 0 if known is None else known[0]
+
+
+def _in_line(name: str) -> bytes:
+    """Return a name as it stands in a manifest: on one line, whatever is in it."""
+    if "\n" in name or "\\" in name:  # as sha256sum and b3sum write it
+        name = name.replace("\\", "\\\\").replace("\n", "\\n")
+    return os.fsencode(name)
 
 
 def _files(folder: str) -> list[tuple[str, int]]:
-    """Return (path inside, size) of every file below a folder, our own left out, in order."""
+    """Return (path inside, size) of all files below a folder, in order; our own are left out."""
     found = []
     stack = [""]
     while stack:
@@ -108,8 +174,8 @@ def _files(folder: str) -> list[tuple[str, int]]:
                 elif entry.is_dir(follow_symlinks=False):
                     if entry.name != OWN:
                         stack.append(f"{name}/")
-                elif entry.is_symlink() and not os.path.exists(entry.path):
-                    found.append((name, 0))  # a dangling link is content too: its name counts
+                elif entry.is_symlink() and not os.path.isfile(entry.path):
+                    found.append((name, 0))  # its name is content too
                 else:
                     found.append((name, entry.stat().st_size))
     found.sort()
@@ -123,17 +189,3 @@ def _read(path: str, size: int) -> bytes:
         return os.read(descriptor, size)
     finally:
         os.close(descriptor)
-
-
-def _blake3(path: str, progress: Callable[[int], object] | None) -> str:
-    from blake3 import blake3
-
-    value = blake3(max_threads=blake3.AUTO)
-    if os.path.islink(path) and not os.path.exists(path):
-        return value.hexdigest()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            value.update(chunk)
-            if progress is not None:
-                progress(len(chunk))
-    return value.hexdigest()

@@ -7,7 +7,8 @@
     ├── ArtifactNotFoundError (KeyError)      no such artifact, source, run or journal entry
     │   └── ArtifactVersionNotFoundError     the artifact is there, that version is not
     ├── ArtifactGone (FileNotFoundError)      the version was deleted or replaced
-    ├── PathNotFoundError (FileNotFoundError) a path to be published does not exist
+    ├── PathNotFoundError (FileNotFoundError) a path to publish or read does not exist
+    ├── ContentChanged                        what lies there is not, or no longer, what it was
     ├── PublishRefused (ValueError)           a publish, alias, ... that would make no sense
     │   └── MetadataError                     metadata that JSON cannot hold, with the key
     ├── Conflict                              compare-and-set lost: somebody was there before
@@ -35,6 +36,7 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactVersionNotFoundError",
     "Conflict",
+    "ContentChanged",
     "LineageError",
     "MetadataError",
     "MirrorUnready",
@@ -154,14 +156,37 @@ class ArtifactGone(LineageError, FileNotFoundError):
 
 
 class PathNotFoundError(LineageError, FileNotFoundError):
-    """A path that is to be published does not exist on this host."""
+    """A path that is to be published or read does not exist on this host.
 
-    def __init__(self, path: str) -> None:
+    Attributes:
+        path: the path or address.
+    """
+
+    def __init__(self, path: str, message: str | None = None) -> None:
         self.path = path
         super().__init__(
-            f"{path} does not exist on this host, so it cannot be published; "
+            message
+            or f"{path} does not exist on this host, so it cannot be published; "
             "write it first, or pass external=True if another host holds it"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, str(self))
+
+
+class ContentChanged(LineageError):
+    """What lies at a path is not what was published or sealed, or changes while it is read.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        self.path = path
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, str(self))
 
 
 class PublishRefused(LineageError, ValueError):

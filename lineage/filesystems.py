@@ -10,7 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
     from collections.abc import Mapping
 
-__all__ = ["FLEETING", "LOCAL", "NETWORK", "UNKNOWN", "cache_folder", "filesystem"]
+__all__ = [
+    "FLEETING",
+    "LOCAL",
+    "NETWORK",
+    "UNKNOWN",
+    "cache_folder",
+    "filesystem",
+    "filesystem_kind",
+]
 
 LOCAL = "local"
 FLEETING = "fleeting"  # a container's layer or memory: local, and gone with it
@@ -21,7 +29,10 @@ _LOCAL = frozenset({
     "apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfs",
     "hfsplus", "jfs", "nilfs2", "ntfs", "ntfs3", "reiserfs", "udf", "vfat", "xfs", "zfs",
 })  # fmt: skip
-_FLEETING = frozenset({"overlay", "aufs", "tmpfs", "ramfs", "rootfs", "squashfs"})
+_FLEETING = frozenset({
+    "aufs", "fuse.fuse-overlayfs", "fuse.squashfuse", "fuse.squashfuse_ll", "overlay", "ramfs",
+    "rootfs", "squashfs", "tmpfs",
+})  # fmt: skip
 _NETWORK = frozenset({
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs",
     "fuse.sshfs", "fuse.weka", "gfs2", "glusterfs", "gpfs", "lustre", "mmfs", "nfs", "nfs4",
@@ -55,10 +66,16 @@ def filesystem(
         inside = target == mount or target.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):  # a later mount covers an earlier one
             best, name = mount, right.split()[0]
-    return _kind(name), name
+    return filesystem_kind(name), name
 
 
-def _kind(name: str) -> str:
+def filesystem_kind(name: str) -> str:
+    """Return the kind of a filesystem by its name, such as ``ext4`` or ``lustre``.
+
+    Returns:
+        ``local``; ``fleeting``: a container's layer or memory; ``network``: the same for all hosts
+        that mount it; or ``unknown``.
+    """
     if name in _LOCAL:
         return LOCAL
     if name in _FLEETING:

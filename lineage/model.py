@@ -68,6 +68,14 @@ class RunStatus(StrEnum):
     ABORTED = "aborted"
     LOST = "lost"
 
+    @classmethod
+    def of(cls, error: BaseException | None) -> RunStatus:
+        """Say how a block ended that raised this, or nothing."""
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            return cls.OK
+        is_abort = isinstance(error, (KeyboardInterrupt, GeneratorExit))
+        return cls.ABORTED if is_abort else cls.FAILED
+
 
 class VersionId(NamedTuple):
     """What names a version for ever: the artifact's identity (name with variant) and a number."""

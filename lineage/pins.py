@@ -94,7 +94,7 @@ def pin_job(
 
     The job is the one of nemo-run, Slurm or torchrun, or ``LINEAGE_JOB``. A process of no job
     resolves for itself. A launcher may resolve beforehand and hand the page over in
-    ``LINEAGE_PINS`` (a path, or the JSON itself).
+    ``LINEAGE_PINS`` (a path, or the JSON itself); what it does not hold is resolved as otherwise.
 
     Args:
         references: ``art://name:alias`` or the bare form.
@@ -110,8 +110,21 @@ def pin_job(
     """
     environ = os.environ if environ is None else environ
     asked = list(dict.fromkeys(references))
-    if environ.get("LINEAGE_PINS"):
-        return _handed_over(environ["LINEAGE_PINS"], asked)
+    handed = _handed_over(environ["LINEAGE_PINS"]) if environ.get("LINEAGE_PINS") else {}
+    missing = [each for each in asked if each not in handed]
+    if missing:
+        handed |= _pin(missing, store, opener, environ, timeout)
+    return {each: handed[each] for each in asked}
+
+
+def _pin(
+    asked: list[str],
+    store: str | None,
+    opener: Callable[[], Lineage] | None,
+    environ: Mapping[str, str],
+    timeout: float,
+) -> dict[str, Pinned]:
+    """Resolve references that no launcher has resolved."""
     address = choose_store(store, environ)[0]
 
     @contextmanager
@@ -143,7 +156,12 @@ class _Book:
     ) -> None:
         assert launch.job is not None  # checked by the caller
         self._job, self._launch, self._opened = launch.job, launch, opened
-        self._owner = {"user": user(), "cluster": environ.get("SLURM_CLUSTER_NAME")}
+        # two clusters count alike; an id that was given on purpose is told apart by itself
+        self._owner = (
+            None
+            if environ.get("LINEAGE_JOB")
+            else {"user": user(), "cluster": environ.get("SLURM_CLUSTER_NAME")}
+        )
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._files = Files()
@@ -273,18 +291,12 @@ class _Book:
             raise PinsFailed(f"{failure['error']} (found by another rank of job {self._job})")
 
 
-def _handed_over(text: str, asked: list[str]) -> dict[str, Pinned]:
+def _handed_over(text: str) -> dict[str, Pinned]:
     """Read the page that a launcher gave us."""
     page = json.loads(text) if text.lstrip().startswith("{") else _read_page(text)
     if page is None:
         raise StoreError(f"LINEAGE_PINS names {text}, which is not there; unset or correct it")
-    pins = {each: Pinned(**pin) for each, pin in page["pins"].items()}
-    missing = [each for each in asked if each not in pins]
-    if missing:
-        raise StoreError(
-            f"LINEAGE_PINS does not pin {', '.join(missing)}; it pins {', '.join(sorted(pins))}"
-        )
-    return {each: pins[each] for each in asked}
+    return {each: Pinned(**pin) for each, pin in page["pins"].items()}
 
 
 def _read_page(path: str) -> dict[str, Any] | None:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from functools import lru_cache
 
 from .filesystems import NETWORK, UNKNOWN, filesystem
 from .model import Location
 from .source import SourceURI
 
-__all__ = ["Places"]
+__all__ = ["Outside", "Places"]
+
+Outside = Callable[[str], str]
 
 
 class Places:
-    """Describes paths as this host sees them; remembers what kind each device is."""
+    """Describes paths as this host sees them; remembers what kind each device is.
 
-    def __init__(self) -> None:
+    Args:
+        outside: tells what a path is called outside of the container that this process is in.
+    """
+
+    def __init__(self, outside: Outside | None = None) -> None:
         self.host = socket.gethostname()
+        self._outside = outside
         self._shared: dict[int, bool] = {}
 
     def locate(self, path: str | os.PathLike[str], *, external: bool = False) -> Location:
@@ -35,11 +43,16 @@ class Places:
         if external:
             return Location(os.path.abspath(text), None, external=True)
         real, device = _real(text)
-        return Location(real, None if self._is_shared(real, device) else self.host)
+        host = None if self._is_shared(real, device) else self.host
+        return Location(self._outside(real) if self._outside is not None else real, host)
 
     def is_there(self, location: Location) -> bool | None:
-        """Tell whether there is something at a place; None when this host cannot know."""
-        if location.is_address or location.host not in (None, self.host):
+        """Tell whether there is something at a place; None when this host cannot know.
+
+        Whoever declares an external path does not say which host sees it.
+        """
+        elsewhere = location.host not in (None, self.host)
+        if elsewhere or location.external or location.is_address:
             return None
         try:
             os.stat(location.path)

@@ -23,7 +23,7 @@ from .index import queries
 from .index.project import Index
 from .launch import Process, user
 from .model import Fact, RunStatus, Source, State, Version
-from .places import Places
+from .places import Outside, Places
 from .redact import Redactor
 from .source import SourceURI
 from .uri import ArtifactURI
@@ -54,6 +54,7 @@ class Reader:
         clock: tells when something occurred.
         environ: for the launcher's variables, and for secrets that must not get into records; by
             default that of the process.
+        outside: tells what a path is called outside of the container that this process is in.
     """
 
     def __init__(
@@ -62,11 +63,12 @@ class Reader:
         *,
         clock: Clock | None = None,
         environ: Mapping[str, str] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self.journal = journal
         self._environ = os.environ if environ is None else environ
         self.redactor = Redactor(self._environ)
-        self._places = Places()
+        self._places = Places(outside)
         about = {"host": self._places.host, "user": user()}
         self._combiner = Combiner(journal, about, clock=clock or SystemClock())
         self._index = Index(journal)
@@ -290,9 +292,13 @@ class Reader:
             PathNotFoundError: nothing is there, and it must exist.
         """
         location = self._places.locate(path, external=external)
-        if must_exist and not location.external and not os.path.exists(location.path):
+        if must_exist and not location.external and not os.path.exists(path):
             raise PathNotFoundError(location.path)
         return location
+
+    def is_there(self, version: Version) -> bool | None:
+        """Tell whether there is something at a version's place; None when this host cannot know."""
+        return self._places.is_there(version.location)
 
     # --------------------------------------------------------------- internal
 
@@ -398,8 +404,8 @@ class Reader:
 def _check_digest(version: Version, wanted: str) -> None:
     if version.digest is None:
         raise Conflict(
-            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, or "
-            "publish it with digest='now'"
+            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, "
+            f"or seal it. Try: lineage seal {version.uri}"
         )
     if not version.digest.startswith(wanted):
         raise Conflict(f"{version.uri} has digest {version.digest}, not {wanted}")

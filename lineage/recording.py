@@ -27,7 +27,7 @@ from .journal.kinds import folder_beside
 from .launch import Launch
 from .metadata import plain_lenient
 from .model import Input, Location, Role
-from .places import Places
+from .places import Outside, Places
 from .process import PerProcess
 from .redact import Redactor
 from .settings import choose_store
@@ -191,7 +191,7 @@ class Recording(ABC):
             raise PublishRefused(f"the type of art://{called} is a word such as 'model'")
         location = self.locate(path, external=external)
         try:
-            found = None if location.external else fingerprint(location.path)
+            found = None if location.external else fingerprint(path)
         except FileNotFoundError:
             raise PathNotFoundError(location.path) from None
         return Published(
@@ -219,6 +219,7 @@ class Recorder(Recording, PerProcess):
         job_type: what kind of work it is.
         environ: the environment, by default that of the process.
         clock: tells when something occurred.
+        outside: tells what a path is called outside of the container that this process is in.
     """
 
     def __init__(  # the facts of one run
@@ -231,11 +232,12 @@ class Recorder(Recording, PerProcess):
         job_type: str | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
+        outside: Outside | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         self.id = run
         self._redactor = Redactor(environ)
-        self._places, self._clock = Places(), clock or SystemClock()
+        self._places, self._clock = Places(outside), clock or SystemClock()
         self._beside = None if beside is None else os.path.join(os.path.abspath(beside), OWN_FOLDER)
         self._store = _own_intake(store, environ)
         self._started = describe_start(

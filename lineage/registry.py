@@ -21,26 +21,29 @@ from .events import (
     JobPinned,
     Missing,
     Relocated,
+    RunEnded,
 )
 from .index import queries
 from .journal.decide import ANY as _ANY
 from .journal.kinds import open_journal
 from .launch import Launch, user
 from .metadata import plain
-from .model import State, Version
+from .model import RunInfo, RunStatus, State, Version
 from .reading import Reader
 from .run import Run
+from .seals import Verification, seal, verify
 from .settings import choose_store
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .clock import Clock
     from .intake import Writer
     from .journal.base import Journal
     from .journal.decide import Outcome
+    from .places import Outside
 
 __all__ = ["ANY", "Lineage", "open_store"]
 
@@ -63,6 +66,7 @@ def open_store(
     *,
     create: bool = True,
     environ: Mapping[str, str] | None = None,
+    outside: Outside | None = None,
 ) -> Lineage:
     """Open a store, and make it where it is not there yet.
 
@@ -73,6 +77,8 @@ def open_store(
             data folder. ``lineage where`` says which one and why.
         create: make it when it is not there.
         environ: the environment, by default that of the process.
+        outside: tells what a path is called outside of the container that this process is in, so
+            that records name it as all hosts do.
 
     Raises:
         StoreUnsuitable: a SQLite file on a network filesystem, a folder with other things in it.
@@ -82,7 +88,7 @@ def open_store(
     if warning is not None:
         _log.warning("%s", warning)
     _log.debug("opening the store %s (%s)", address, why)
-    return Lineage(open_journal(address, create=create), environ=environ)
+    return Lineage(open_journal(address, create=create), environ=environ, outside=outside)
 
 
 class Lineage(Reader):
@@ -95,6 +101,7 @@ class Lineage(Reader):
         clock: tells when something occurred.
         environ: for the launcher's variables, and for secrets that must not get into records; by
             default that of the process.
+        outside: tells what a path is called outside of the container that this process is in.
     """
 
     def __init__(
@@ -103,8 +110,9 @@ class Lineage(Reader):
         *,
         clock: Clock | None = None,
         environ: Mapping[str, str] | None = None,
+        outside: Outside | None = None,
     ) -> None:
-        super().__init__(journal, clock=clock, environ=environ)
+        super().__init__(journal, clock=clock, environ=environ, outside=outside)
         self._occasions: dict[str, int] = {}
 
     # -------------------------------------------------------------------- runs
@@ -145,6 +153,28 @@ class Lineage(Reader):
         occasion = self._occasions.get(name, 0)
         self._occasions[name] = occasion + 1
         return launch.run_id(name, occasion)
+
+    def end_run(self, run: str, status: RunStatus | str, *, error: str | None = None) -> RunInfo:
+        """End a run in place of its process, which is gone: a launcher saw its job cancelled.
+
+        One that has ended stays as it ended.
+
+        Args:
+            run: its id.
+            status: failed or aborted.
+            error: what is known of the end, secrets removed.
+
+        Raises:
+            ArtifactNotFoundError: there is no such run.
+            PublishRefused: another status.
+        """
+        if status not in (RunStatus.FAILED, RunStatus.ABORTED):
+            raise PublishRefused(f"a run is ended by others as failed or aborted, not {status!r}")
+        found = self.run_info(run)
+        if found.ended is None:
+            shown = None if error is None else self.redactor.text(error)
+            self.commit(RunEnded(run=found.id, status=str(status), error=shown))
+        return self.run_info(found.id)
 
     # ----------------------------------------------------------------- writing
 
@@ -253,12 +283,62 @@ class Lineage(Reader):
         A path of another host, an address or a folder that cannot be read is not judged.
         """
         version = self.version(reference)
-        there = self._places.is_there(version.location)
+        there = self.is_there(version)
         if there is False and version.state is State.LIVE:
             self.commit(Missing(version=version.id, host=socket.gethostname()))
         elif there and version.state is State.MISSING:
             self.commit(Found(version=version.id, host=socket.gethostname()))
         return self.version(version.uri)
+
+    def seal(
+        self,
+        reference: str | ArtifactURI | Version,
+        *,
+        rate: float | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Version:
+        """Read all bytes of a version and record their digest; a sealed version is left as it is.
+
+        The store is not held while reading. What was read to its end is remembered on this host,
+        so that a later call goes on there, however this one ended. Nothing is recorded unless the
+        bytes are those whose fingerprint was published and nobody wrote to them meanwhile.
+
+        Args:
+            reference: the version.
+            rate: bytes a second at the most, or None.
+            progress: called with (bytes done, bytes in all).
+
+        Returns:
+            The version with its digest.
+
+        Raises:
+            ContentChanged: what lies there is not what was published, or changes right now.
+            PathNotFoundError: nothing lies there, or this host cannot see it.
+            ArtifactGone: the version was deleted or replaced.
+            OSError: a file cannot be read.
+        """
+        return seal(self, reference, rate=rate, progress=progress)
+
+    def verify(
+        self,
+        reference: str | ArtifactURI | Version,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Verification:
+        """Look whether a version is still there and unchanged, reading every byte of it.
+
+        A version that is not sealed is compared by its fingerprint alone, and the answer says so.
+        Whether it is missing or was found again is recorded, as by ``look``, unless the store is
+        read-only; nothing else is.
+
+        Args:
+            reference: the version.
+            progress: called with (bytes done, bytes in all).
+
+        Raises:
+            ArtifactNotFoundError: there is no such version.
+            OSError: a file cannot be read.
+        """
+        return verify(self, reference, progress)
 
     def pin(self, references: Iterable[str], *, job: str) -> dict[str, str]:
         """Resolve all references of a job once; whoever asks later gets the same answer.

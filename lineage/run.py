@@ -182,7 +182,7 @@ class Run(Recording):
             inputs=None if inputs is None else tuple(self._inputs(inputs)),
         )  # fmt: skip
         if digest == "now":
-            draft = replace(draft, digest=self._digest(draft.location))
+            draft = replace(draft, digest=self._digest(draft.location, path))
         elif digest != "later":
             raise PublishRefused(f"digest is 'later' or 'now', not {digest!r}")
         if idempotency_key is not None:
@@ -207,10 +207,10 @@ class Run(Recording):
         for item in inputs:
             yield item if isinstance(item, Input) else self.input(item)
 
-    def _digest(self, location: Location) -> str:
+    def _digest(self, location: Location, path: str | os.PathLike[str]) -> str:
         if location.external:
             raise PublishRefused(f"{location.path} is external: its digest cannot be taken here")
-        return digest_of(location.path).text
+        return digest_of(path).text
 
     # --------------------------------------------------------------- recording
 
@@ -254,11 +254,10 @@ class Run(Recording):
         trace: TracebackType | None,
     ) -> None:
         """End the run as the block ended."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        status = RunStatus.of(error)
+        if status is RunStatus.OK:
             self.end()
             return
-        aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
-        status = RunStatus.ABORTED if aborted else RunStatus.FAILED
         try:
             self.end(status, error=f"{type(error).__name__}: {error}")
         except (LineageError, OSError):

@@ -1,7 +1,8 @@
 """Trains a tiny GPT with the real Megatron-Bridge on the CPU, tracked by one line.
 
     python pretrain.py SAVE [--iters 4] [--every 2] [--load DIR] [--pretrained DIR] [--keep K]
-                       [--async-save] [--losses] [--raise-in-hook] [--wandb] [--data PREFIX]
+                       [--async-save] [--losses] [--data PREFIX] [--wandb]
+                       [--raise-in-hook] [--kill-after-save]
     torchrun --nproc-per-node 2 pretrain.py SAVE
 
 All but ``main`` is run again by the processes that saving spawns.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--async-save", action="store_true")
     parser.add_argument("--losses", action="store_true", help="an empty list of callbacks")
     parser.add_argument("--raise-in-hook", action="store_true")
+    parser.add_argument("--kill-after-save", action="store_true", help="as the kernel would")
     parser.add_argument("--wandb", action="store_true")
     options = parser.parse_args()
 
@@ -54,6 +57,8 @@ def main() -> None:
 
     if options.raise_in_hook:
         _break_our_hook()
+    if options.kill_after_save:
+        _die_after_the_first_save()
     began = time.monotonic()
     pretrain(_config(options), forward_step, callbacks=[] if options.losses else None)
     states = {status.patch.name: str(status.state) for status in tracking.patches}
@@ -67,6 +72,18 @@ def _break_our_hook() -> None:
         raise RuntimeError("a fault of ours")
 
     hooks.Hooks.write = broken  # type: ignore[method-assign]  # that is the point
+
+
+def _die_after_the_first_save() -> None:
+    from megatron.bridge.training.utils import wandb_utils
+
+    hook = wandb_utils.on_save_checkpoint_success
+
+    def last(*args: Any, **kwargs: Any) -> None:
+        hook(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    wandb_utils.on_save_checkpoint_success = last
 
 
 def _config(options: argparse.Namespace) -> Any:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from nemotron.lineage import ArtifactURI, Role, Version
 
 from .. import session, trackers
+from ..containers import inside
 
 __all__ = ["Artifact", "TrackingInfo"]
 
@@ -251,7 +252,8 @@ class Artifact(BaseModel):
         """
         version = session.store().resolve(uri)
         data = {
-            "path": version.path, "metadata": dict(version.metadata), "name": version.name,
+            "path": inside(str(version.path)), "metadata": dict(version.metadata),
+            "name": version.name,
             "created_at": version.occurred.isoformat(), "producer": version.run or "local",
         }  # fmt: skip
         artifact = cls._build(data, str(version.uri))

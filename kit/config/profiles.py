@@ -16,6 +16,7 @@ from nemotron.lineage import settings_folders
 from .checking import check_value
 from .layers import OVERRIDE, Layers, override
 from .masking import literals, word
+from .needs import check_needs
 from .reading import MAY_BE_SECRET, open_file, read
 from .remarks import Place, SettingsError, nearest
 from .runconfig import KEYS, RunConfig
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Profile", "list_run_profiles", "load_run_profile", "resolve"]
 
 _log = logging.getLogger(__name__)
-_SSH = ("host", "user", "remote_job_dir")
 _ADVICE = {
     "client_secret": 'write "env:NAME" or "file:/path"',
     "env_list": "take it from a secret: valueFrom = { secretKeyRef = { ... } }",
@@ -123,7 +123,7 @@ def resolve(
     for key, value in values.items():
         if key not in ("env_vars", "secrets"):
             check_value(KEYS[key], value, layers.place(key), executor)
-    _check_needs(values, executor, Place(str(settings.path), name))
+    check_needs(values, executor, Place(str(settings.path), name))
     if "env_vars" in values:
         values["env_vars"] = checked_variables(
             as_table(values["env_vars"], layers.place("env_vars")), executor,
@@ -168,23 +168,3 @@ def _take_options(
             "remove it, or choose another executor",
         )
     return {key: values.pop(key) for key in strange}
-
-
-def _check_needs(values: Table, executor: str, place: Place) -> None:
-    """Check that what an executor cannot do without is there, all of it at once."""
-    missing = [key for key in KEYS if executor in KEYS[key].needs and _blank(values.get(key))]
-    if missing:
-        raise place.error(
-            f"the executor {executor} needs {', '.join(missing)}",
-            "add what is missing here, or in a profile that it extends",
-        )
-    missing = [key for key in _SSH if _blank(values.get(key))]
-    if values.get("tunnel") == "ssh" and missing:
-        raise place.below("tunnel").error(
-            f"ssh needs {', '.join(missing)}",
-            "add what is missing here, or in a profile that it extends",
-        )
-
-
-def _blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())

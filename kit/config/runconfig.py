@@ -77,7 +77,7 @@ class RunConfig:
         "a Ray cluster for one job, or one that stays", SLURM, KUBERAY, default="job",
         choices=("job", "cluster"),
     )  # fmt: skip
-    ray_working_dir: str | None = _key("working folder of Ray jobs", SLURM, KUBERAY)
+    ray_working_dir: str | None = _key("working folder of Ray jobs", LOCAL, SLURM, KUBERAY)
     # docker
     runtime: str | None = _key("runtime of the container, e.g. nvidia", DOCKER)
     num_gpus: int | None = _key("GPUs of the container", DOCKER)

@@ -12,14 +12,15 @@ from .schema import DGXCLOUD, KUBEFLOW, SLURM
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SECRET_FORMS", "as_table", "check_secrets", "checked_variables"]
+__all__ = ["SECRET_FORMS", "as_table", "check_secrets", "checked_variables", "is_safe"]
 
 SECRET_FORMS = {
     "env": "the variable itself is among the job's variables",
     "file": "a file that only the user can read, sourced by the job",
     "netrc": "the path of a netrc file; the key itself is never written",
     "inherit": "the job inherits it",
-    "file:/path": "a file on the shared filesystem that only the user can read",
+    "file:/path": "a file that only the user can read, seen by the job; it holds the value, or a "
+    "line `NAME=value`",
     "secret:name/key": "a secret of Kubernetes; on Lepton `secret:name`",
 }
 _NO_NAME = ("is no name of a variable", "use letters, digits and _, and no digit first")
@@ -90,6 +91,11 @@ def checked_variables(
             )
         texts[name] = text
     return texts
+
+
+def is_safe(text: str) -> bool:
+    """Tell whether a value may go into a request and into a shell script at once."""
+    return bool(_SAFE.fullmatch(text))
 
 
 def check_secrets(value: Any, place: Place) -> None:

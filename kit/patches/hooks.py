@@ -16,7 +16,9 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from nemotron.lineage import LineageError, Recorder
+from nemotron.lineage import LineageError, Recorder, start_sealing
+
+from ..containers import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +58,7 @@ class Hooks:
         job_type: what kind of work it is.
         artifact_name: what all checkpoints are to be called; None derives it from their folder.
         is_named: whether the user gave the run its name; else it is the script's.
+        seals: whether checkpoints are sealed in the background.
         budget: seconds that training waits for an act.
     """
 
@@ -68,12 +71,13 @@ class Hooks:
         job_type: str | None = None,
         artifact_name: str | None = None,
         is_named: bool = True,
+        seals: bool = False,
         budget: float = BUDGET,
     ) -> None:
         self.name, self.run, self.store, self.is_named = name, run, store, is_named
         self.artifact_name = artifact_name
         self.failures = 0
-        self._job_type, self._budget = job_type, budget
+        self._job_type, self._budget, self._seals = job_type, budget, seals
         self._pid = os.getpid()
         self._queue: SimpleQueue[_Act | _Later | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -119,6 +123,11 @@ class Hooks:
                 "recorded when the disk answers", folder, self._budget,
             )  # fmt: skip
 
+    def saved(self, folder: str) -> None:
+        """Have a checkpoint that was recorded sealed, if that is wanted; nobody waits for it."""
+        if self._seals:
+            self.later(folder, self._seal, 0)
+
     def later(self, folder: str, do: Callable[[Recorder], object], seconds: float) -> None:
         """Have something done in a while, at the end of the run at the latest."""
         if self.is_mine:
@@ -142,6 +151,13 @@ class Hooks:
         if not thread.is_alive():
             for recorder in self._recorders.values():
                 recorder.close()
+
+    def _seal(self, _: Recorder) -> None:
+        try:
+            start_sealing(self.store)
+        except (LineageError, OSError) as error:
+            self._seals = False
+            _log.warning("checkpoints are not sealed: %s. Try later: lineage seal", error)
 
     def _put(self, act: _Act | _Later) -> None:
         with self._lock:
@@ -192,6 +208,7 @@ class Hooks:
         recorder = self._recorders.get(folder)
         if recorder is None:
             recorder = self._recorders[folder] = Recorder(
-                self.name, run=self.run, beside=folder, store=self.store, job_type=self._job_type
-            )
+                self.name, run=self.run, beside=folder, store=self.store, outside=outside,
+                job_type=self._job_type,
+            )  # fmt: skip
         return recorder

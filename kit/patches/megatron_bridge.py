@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .. import session
+from ..containers import outside, remark
 from .assets import asset, iteration_of
 from .bridge_config import BridgeConfig, read_bridge_config
 from .naming import artifact_name, experiment_name
@@ -76,12 +77,14 @@ def _record(
     recorder.record(
         name, path=path, type="model",
         metadata={
-            "iteration": step, "absolute_path": folder, "checkpoint_path": path,
+            "iteration": step, "absolute_path": outside(folder),
+            "checkpoint_path": outside(path), **remark(path),
             "framework": "megatron-bridge", "kind": _kind(config, folder), **config.facts,
             **_counters(path, config), **losses,
         },
         aliases=[] if step is None else [f"iter_{step:07d}", f"step_{step}"],
     )  # fmt: skip
+    hooks.saved(folder)
 
 
 def _first_config(recorder: Recorder, bridge: _Bridge, path: str, folder: str) -> BridgeConfig:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import session
+from ..containers import outside, remark
 from .naming import artifact_name, experiment_name
 from .nemo_rl_config import RLConfig, checkpoints, read_info, read_rl_config
 from .patch import Call, Patch
@@ -112,10 +113,11 @@ def _record(recorder: Recorder, hooks: Hooks, saved: _Saved, folder: str) -> Non
     recorder.record(
         name, path=saved.path, type="model", aliases=aliases,
         metadata={
-            **info, "step": saved.step, "absolute_path": saved.path, "framework": "nemo-rl",
-            "algorithm": config.algorithm,
+            **info, "step": saved.step, "absolute_path": outside(saved.path),
+            **remark(saved.path), "framework": "nemo-rl", "algorithm": config.algorithm,
         },
     )  # fmt: skip
+    hooks.saved(folder)
 
 
 def _first_config(recorder: Recorder, rl: _RL, path: str, folder: str) -> RLConfig:

@@ -49,6 +49,7 @@ __all__ = [
     "receipts",
     "run",
     "runs",
+    "unsealed",
     "uses_of",
     "version",
     "versions",
@@ -116,6 +117,18 @@ def find_versions(
     statement += " ORDER BY v.commit_number DESC, v.number DESC LIMIT ?"
     for row in db.execute(statement, (*values, -1 if limit is None else limit)).fetchall():
         yield _version(db, row, None)
+
+
+def unsealed(db: sqlite3.Connection, host: str) -> list[VersionId]:
+    """Return the live versions without a digest that a host may see, newest first."""
+    rows = db.execute(
+        "SELECT a.name, v.number FROM version v JOIN artifact a ON a.id=v.artifact"
+        " WHERE v.state='live' AND v.digest IS NULL AND NOT v.external"
+        " AND coalesce(v.host, ?)=? AND v.commit_number NOT NULL"
+        " ORDER BY v.commit_number DESC, v.number DESC",
+        (host, host),
+    )
+    return [VersionId(*row) for row in rows]
 
 
 def _version(db: sqlite3.Connection, row: tuple[Any, ...], at: int | None) -> Version:

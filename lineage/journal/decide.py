@@ -335,7 +335,36 @@ def _about_version(ledger: Ledger, entry: Entry, event: AboutVersion, *, direct:
             )
     if _changes_nothing(state, event):
         return Outcome((), event.version)
+    if isinstance(event, Sealed):
+        return _seal(ledger, entry, event, event.version, direct=direct)
     return Outcome((entry,), event.version)
+
+
+def _seal(
+    ledger: Ledger, entry: Entry, event: Sealed, version: VersionId, *, direct: bool
+) -> Outcome:
+    """Note a digest once. Equal fingerprints hid that what lay there before is gone."""
+    known = ledger.digest(version)
+    if known is not None:
+        if direct and known != event.digest:
+            raise Conflict(
+                f"{version} was sealed with {known} before, not with {event.digest}; "
+                f"see what lies there. Try: lineage verify {version}"
+            )
+        return Outcome((), version)
+    others: list[VersionId] = []
+    if ledger.state(version) in (State.LIVE, State.MISSING):
+        kind = event.digest.partition(":")[0]
+        others = [
+            old.version
+            for old in ledger.beside(version)
+            if old.digest and old.digest.startswith(kind) and old.digest != event.digest
+        ]
+    followers = (
+        entry.follow(Replaced(version=old, by=version, run=event.run), k)
+        for k, old in enumerate(others, 1)
+    )
+    return Outcome((entry, *followers), version)
 
 
 def _changes_nothing(state: State, event: Event) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ..errors import StoreUnsuitable
 
 if TYPE_CHECKING:
     from .base import Journal
 
-__all__ = ["folder_beside", "open_journal"]
+__all__ = ["absolute", "folder_beside", "open_journal"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 
@@ -50,6 +50,15 @@ def folder_beside(address: str, name: str) -> str | None:
     if kind == "memory":
         return None
     return os.path.join(os.path.abspath(f"{path}.d" if kind == "sqlite" else path), name)
+
+
+def absolute(address: str) -> str:
+    """Return an address that means the same store in every working folder."""
+    kind, path = _place(address)
+    if kind == "memory":
+        return address
+    path = os.path.abspath(path)
+    return f"sqlite:///{path}" if kind == "sqlite" else f"file://{quote(path)}"
 
 
 def _place(address: str) -> tuple[str, str]:

@@ -155,6 +155,11 @@ class Ledger:
         ).fetchall()
         return next((version for version in versions if version not in found), None)
 
+    def digest(self, version: VersionId) -> str | None:
+        """Return the digest that a version was sealed with, or None."""
+        row = self._version("digest", version)
+        return row[0] if row else None
+
     def hold(self, version: VersionId) -> str | None:
         """Return the reason why a version is held, or None when it is not."""
         row = self._version("held", version)
@@ -167,11 +172,20 @@ class Ledger:
 
     def at(self, location: Location) -> list[Occupant]:
         """Return the versions that lie at a place, oldest first."""
+        return self._occupants(_place(location))
+
+    def beside(self, version: VersionId) -> list[Occupant]:
+        """Return the other versions that lie where a version lies, oldest first."""
+        row = self._version("place", version)
+        found = self._occupants(row[0]) if row and row[0] else []
+        return [each for each in found if each.version != version]
+
+    def _occupants(self, place: bytes) -> list[Occupant]:
         rows = self._db.execute(
             "SELECT a.name, v.number, v.run, v.fingerprint, v.digest FROM ledger_version v"
             " JOIN ledger_artifact a ON a.id=v.artifact"
             " WHERE v.place=? AND v.state IN ('live', 'missing') ORDER BY a.id, v.number",
-            (_place(location),),
+            (place,),
         )
         return [Occupant(VersionId(row[0], row[1]), *row[2:]) for row in rows]
 

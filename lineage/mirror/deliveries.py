@@ -225,4 +225,3 @@ class Deliveries(Projection):
             count = db.execute(statement, values).rowcount
             self.settle(db, position(db))
             return count
-

@@ -88,9 +88,7 @@ class Lease:
         Raises:
             StoreFull, StoreReadOnly, OSError: the file cannot be written.
         """
-        lease = cls(
-            folder, what, files=files or Files(), term=term, clock=clock, helpers=helpers
-        )
+        lease = cls(folder, what, files=files or Files(), term=term, clock=clock, helpers=helpers)
         return lease._begin() or lease
 
     def _begin(self) -> Holder | None:

@@ -157,9 +157,7 @@ class LiveMirror:
                     worker.close()
         except (LineageError, OSError) as error:
             self.failures += 1
-            _log.warning(
-                "nothing is delivered to W&B from here: %s. Later: lineage sync", error
-            )
+            _log.warning("nothing is delivered to W&B from here: %s. Later: lineage sync", error)
         except Exception:  # noqa: BLE001 - training goes on
             self.failures += 1
             _log.exception("the thread that delivers to W&B failed; later: lineage sync")

@@ -148,9 +148,7 @@ class Server:
             wandb = sdk()
             overrides = {"base_url": self._base_url} if self._base_url else None
             with asking("the login", unready=True):
-                self._api = wandb.Api(
-                    overrides=overrides, timeout=self._timeout, api_key=self._key
-                )
+                self._api = wandb.Api(overrides=overrides, timeout=self._timeout, api_key=self._key)
         return self._api
 
     @property
@@ -436,7 +434,9 @@ def _is_absent(error: Exception, text: str) -> bool:
 
 def _is_silent(text: str) -> bool:
     """Tell whether a ValueError is the SDK's word for an answer that did not come."""
-    return any(word in text for word in ("timed out", "timeout", "connection", "EOF", "returned error 5"))
+    return any(
+        word in text for word in ("timed out", "timeout", "connection", "EOF", "returned error 5")
+    )
 
 
 def _lacks_login(wandb: Any, error: Exception) -> bool:

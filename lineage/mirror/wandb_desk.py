@@ -244,9 +244,7 @@ class WandbDesk(Desk):
         )  # fmt: skip
         return self._upload(run, subject, draft, as_input=not is_output)
 
-    def _upload(
-        self, run: LiveRun, subject: str, draft: Draft, *, as_input: bool
-    ) -> Remote:
+    def _upload(self, run: LiveRun, subject: str, draft: Draft, *, as_input: bool) -> Remote:
         self._lease.mark_busy()
         upload = self._mirror.uploads[subject] = run.log(draft, as_input=as_input)
         return self._arrived(subject, upload, self._mirror.upload)
@@ -324,7 +322,10 @@ class WandbDesk(Desk):
 
     def _remote_of(self, id: VersionId) -> Remote | None:
         receipt = self._receipt(id)
-        name = receipt or f"{self._entity}/{self._project}/{encode(id.name)}:{version_alias(id.number)}"
+        name = (
+            receipt
+            or f"{self._entity}/{self._project}/{encode(id.name)}:{version_alias(id.number)}"
+        )
         remote = self._server.find(name)
         return remote if remote is not None and remote.is_whole else None
 

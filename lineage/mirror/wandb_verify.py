@@ -25,9 +25,7 @@ VERIFIED = "verified"
 _CHUNK = 1 << 22
 
 
-def verify(
-    name: str, entries: Mapping[str, tuple[str | None, str, int | None]], limit: int
-) -> str:
+def verify(name: str, entries: Mapping[str, tuple[str | None, str, int | None]], limit: int) -> str:
     """Compare what lies on this host with the digests of an artifact.
 
     Args:

@@ -138,9 +138,7 @@ class Worker:
         now = self._clock()
         if not self.status().left:
             return inf
-        due = [
-            max(self._resume, self.deliveries.next_try(each.run)) for each in self._covered()
-        ]
+        due = [max(self._resume, self.deliveries.next_try(each.run)) for each in self._covered()]
         return max(0.0, min(due, default=inf) - now)
 
     def _run(self, run: str, now: float, stop: Callable[[], bool]) -> None:

@@ -104,7 +104,7 @@ def test_really_full_disk_is_survived(tmp_path: Path, address: str) -> None:
             assert version.number in (published + 1, published + 2)
             _all_is_well(store, version.number)
     finally:
-        os.system(f"umount {disk}")
+        os.system(f"umount -l {disk}")
 
 
 # -------------------------------------------------------------------- lost replies
@@ -419,3 +419,72 @@ def test_redaction_that_was_cut_off_is_named_and_finished(
         event = sentence.partition("lineage redact ")[2]
         assert audit.redact(store, event, "leak") == 1
         assert audit.fsck(store).is_clean
+
+
+# -------------------------------------------------------------------- training
+
+TRAINER = """
+import sys
+from pathlib import Path
+from nemotron import kit
+from nemotron.kit import session
+
+saves, store, step = Path(sys.argv[1]), sys.argv[2], 0
+kit.init(root=store)
+kit.track(name="train")
+hooks = session.hooks()
+for line in sys.stdin:
+    step += 1
+    path = saves / f"iter_{step:07d}"
+    if not path.exists():
+        path = Path(sys.argv[3]) / f"iter_{step:07d}"
+        path.mkdir(parents=True)
+    hooks.write(str(saves), lambda each: each.record("m", path=path, type="model"))
+    print(step, flush=True)
+session.end_run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_disk_that_takes_no_records_leaves_training_alone(
+    tmp_path: Path, start: Start, fault: str
+) -> None:
+    """Store and checkpoints are on it; what was seen meanwhile is recorded once it is well."""
+    disk, beside = tmp_path / "disk", tmp_path / "beside"
+    disk.mkdir()
+    os.system(f"mount -t tmpfs -o size=2m tmpfs {disk}")
+    try:
+        lineage.open(disk / "lineage").close()
+        trainer = start(TRAINER, disk / "ckpts", disk / "lineage", beside)
+        assert trainer.stdin is not None
+        assert trainer.stdout is not None
+
+        def save() -> int:
+            trainer.stdin.write("\n")  # type: ignore[union-attr]  # it has one
+            trainer.stdin.flush()  # type: ignore[union-attr]
+            return int(trainer.stdout.readline())  # type: ignore[union-attr]
+
+        assert save() == 1
+        if fault == "full":
+            filler = disk / "filler"
+            os.system(f"dd if=/dev/zero of={filler} bs=4k 2>/dev/null")  # until it is full
+        else:
+            os.system(f"mount -o remount,ro {disk}")
+        assert [save(), save()] == [2, 3]
+        if fault == "full":
+            filler.unlink()
+        else:
+            os.system(f"mount -o remount,rw {disk}")
+        assert save() == 4
+        trainer.stdin.close()
+        assert trainer.stdout.readline() == "ended\n"
+        assert trainer.wait() == 0
+        with lineage.open(disk / "lineage") as store:
+            assert sorted(v.path.name for v in store.log("m")) == [
+                f"iter_{step:07d}" for step in (1, 2, 3, 4)
+            ]
+            assert audit.fsck(store).is_clean
+    finally:
+        os.system(f"umount -l {disk}")

@@ -209,9 +209,9 @@ def test_commands_of_the_kit_are_found_once() -> None:
 def test_registering_reads_nothing() -> None:
     commands = Commands()
     register(commands)
-    assert [each.name for each in commands.commands] == ["env"]
-    assert [each.name for each in commands.checks] == ["env.toml", "frameworks"]
+    assert [each.name for each in commands.commands] == ["env", "run"]
+    assert [each.name for each in commands.checks] == ["env.toml", "frameworks", "logins"]
     loaded = loaded_by("from nemotron.lineage.cli.commands import all_commands; all_commands()")
     assert {name for name in loaded if name.startswith("nemotron.kit")} == {
-        "nemotron.kit", "nemotron.kit.cli",
+        "nemotron.kit", "nemotron.kit.cli", "nemotron.kit.cli_run",
     }  # fmt: skip

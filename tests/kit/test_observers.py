@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,6 +242,22 @@ def test_losses_of_the_callbacks_are_recorded(store: Lineage, save: Path) -> Non
     assert (version.metadata["loss"], version.metadata["validation_loss"]) == (2.5, 2.75)
     assert version.non_finite == ("loss mtp_1 loss",)
     assert trainer.training.pretrain(None) is None
+
+
+def test_checkpoints_are_sealed_in_the_background_when_that_is_asked_for(
+    store: Lineage, save: Path
+) -> None:
+    with pytest.raises(ValueError, match="'background' or None"):
+        kit.track(seal="now")  # type: ignore[arg-type]  # that is the point
+    with kit.track(seal="background"):
+        trainer = Trainer(save)
+        trainer.save(1)
+        trainer.save(2)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not all(v.digest for v in store.log("nano3")):
+        time.sleep(0.05)
+    for version in store.log("nano3"):
+        assert version.digest == lineage.digest(version.path).text
 
 
 def test_damaged_files_of_a_checkpoint_are_told_and_it_is_recorded(

@@ -74,6 +74,56 @@ def test_other_content_at_the_place_replaces_what_was_there(store: Lineage) -> N
     assert _states(store) == {str(V1): "replaced", str(V2): "live"}
 
 
+def _sealed(version: VersionId, letter: str) -> ev.Sealed:
+    return ev.Sealed(version=version, digest="blake3:" + letter * 64)
+
+
+def test_version_is_sealed_once(store: Lineage) -> None:
+    store.commit(publish())
+    store.commit(_sealed(V1, "a"))
+    assert store.commit(_sealed(V1, "a")).entries == ()
+    with pytest.raises(Conflict, match=r"was sealed with blake3:a+ before, not with blake3:b+"):
+        store.commit(_sealed(V1, "b"))
+    assert store.version("model:v1").digest == "blake3:" + "a" * 64
+
+
+def test_seal_that_waited_in_an_intake_does_not_change_a_digest(
+    store: Lineage, hook: Writer
+) -> None:
+    store.commit(publish())
+    store.commit(_sealed(V1, "a"))
+    hook.append(_sealed(V1, "b"))
+    assert store.version("model:v1").digest == "blake3:" + "a" * 64
+
+
+def test_digest_tells_what_equal_fingerprints_hid(store: Lineage) -> None:
+    store.commit(publish())
+    store.commit(_sealed(V1, "a"))
+    store.commit(publish(run="other"))
+    store.commit(publish(name="third", run="third"))
+    assert set(_states(store).values()) == {State.LIVE}
+    store.commit(_sealed(V2, "b"))
+    assert _states(store) == {str(V1): "replaced", str(V2): "live"}
+    (fact,) = [fact for fact in store.facts("model:v1") if fact.kind == "replaced"]
+    assert fact.payload["by"] == str(V2)
+    assert store.version("third").state is State.LIVE, "nobody knows its bytes"
+
+
+def test_digests_of_two_kinds_tell_nothing_about_each_other(store: Lineage) -> None:
+    store.commit(publish(digest="sha256:" + "a" * 64))
+    store.commit(publish(run="other"))
+    store.commit(_sealed(V2, "b"))
+    assert set(_states(store).values()) == {State.LIVE}
+
+
+def test_seal_of_what_is_gone_replaces_nothing(store: Lineage) -> None:
+    store.commit(publish())
+    store.commit(publish(run="other", content="b"))
+    store.commit(_sealed(V2, "b"))
+    store.commit(_sealed(V1, "a"))
+    assert _states(store) == {str(V1): "replaced", str(V2): "live"}
+
+
 def test_replacement_reaches_versions_of_other_artifacts(store: Lineage) -> None:
     store.commit(publish())
     store.commit(publish(name="copy"))

@@ -14,6 +14,7 @@ from nemotron.lineage import (
     Lineage,
     PinsFailed,
     StoreError,
+    StoreNotFoundError,
     pin_job,
 )
 from nemotron.lineage import open as open_store
@@ -133,10 +134,22 @@ def test_launcher_hands_the_page_over(address: str, tmp_path: Path) -> None:
         _publish(store, 2)
     for handed in (str(page), page.read_text()):
         assert _pin("nowhere", {"LINEAGE_PINS": handed}) == ["art://model:v1"]
-        with pytest.raises(StoreError, match="does not pin other; it pins model:latest"):
+        asked = ("model:latest", "model:v2")
+        answer = _pin(address, {"LINEAGE_PINS": handed}, *asked)
+        assert answer == ["art://model:v1", "art://model:v2"]
+        with pytest.raises(StoreNotFoundError):
             _pin("nowhere", {"LINEAGE_PINS": handed}, "other")
     with pytest.raises(StoreError, match="which is not there"):
         _pin("nowhere", {"LINEAGE_PINS": "/nowhere.json"})
+
+
+def test_job_that_a_launcher_named_is_one_wherever_it_runs(address: str) -> None:
+    _pin(address, {"LINEAGE_JOB": "nemo-run:sft_1"})
+    with open_store(address) as store:
+        _publish(store, 2)
+    for cluster in ("one", "two"):
+        inside = {**JOB, "SLURM_CLUSTER_NAME": cluster, "LINEAGE_JOB": "nemo-run:sft_1"}
+        assert _pin(address, inside) == ["art://model:v1"]
 
 
 def test_damaged_page_is_named(address: str, tmp_path: Path) -> None:

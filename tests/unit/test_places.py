@@ -13,6 +13,7 @@ from nemotron import lineage
 from nemotron.lineage import StoreError, StoreNotFoundError, StoreUnsuitable
 from nemotron.lineage.filesystems import cache_folder, filesystem
 from nemotron.lineage.journal.directory import DirectoryJournal
+from nemotron.lineage.journal.kinds import absolute, folder_beside
 from nemotron.lineage.journal.sqlite import SQLiteJournal
 from nemotron.lineage.places import Places
 from nemotron.lineage.settings import choose_store
@@ -228,3 +229,18 @@ def test_cache_is_on_a_local_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert folder == str(tmp_path / f"nemotron-lineage-{os.getuid()}" / "id")
     (tmp_path / f"nemotron-lineage-{os.getuid()}").chmod(0o777)
     assert cache_folder(str(tmp_path), "id", environ) is None
+
+
+def test_nobody_knows_here_whether_an_external_path_is_there(out: Path) -> None:
+    places = Places()
+    assert places.is_there(places.locate(out)) is True
+    assert places.is_there(places.locate(out, external=True)) is None
+    assert places.is_there(places.locate("s3://bucket/key")) is None
+
+
+@pytest.mark.parametrize("path", ["/a b/100%/lineage.db", "relative.db", "/a/folder", "folder"])
+def test_absolute_address_opens_the_same_store(path: str) -> None:
+    address = absolute(path)
+    assert folder_beside(address, "x") == folder_beside(path, "x")
+    assert absolute(address) == address
+    assert absolute("memory:") == "memory:"

@@ -357,6 +357,19 @@ def test_running_run_is_lost_when_its_process_is_gone(store: Lineage) -> None:
     }  # fmt: skip
 
 
+def test_launcher_ends_the_run_of_a_process_that_is_gone(store: Lineage, run: Run) -> None:
+    ended = store.end_run(run.id, RunStatus.ABORTED, error="CANCELLED, with token=hunter2")
+    assert (ended.status, ended.error) == ("aborted", "CANCELLED, with token=[redacted]")
+    assert store.end_run(f"run:{run.id}", "failed").status == "aborted"
+    with store.run("good") as good:
+        pass
+    assert store.end_run(good.id, "aborted").status == "ok"
+    with pytest.raises(PublishRefused, match="ended by others as failed or aborted, not 'ok'"):
+        store.end_run(run.id, "ok")
+    with pytest.raises(ArtifactNotFoundError, match="no run 'nope'"):
+        store.end_run("nope", "failed")
+
+
 def test_ended_run_does_nothing_more(run: Run, out: Path) -> None:
     run.end()
     run.end()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,15 +47,22 @@ def train(place: Path) -> Train:
         if ranks > 1:
             launcher = [PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
             command = [*launcher, *script]
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=240, check=False, cwd=place,
-            env={
-                **os.environ, "PYTHONPATH": str(NAMESPACE), "HOME": str(place),
-                "LINEAGE_STORE": str(place / "lineage.db"), **environ,
-            },
-        )  # fmt: skip
-        said = result.stdout + result.stderr
-        assert result.returncode == returns, said[-4000:]
+        log = place / "log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, cwd=place, start_new_session=True,
+                env={
+                    **os.environ, "PYTHONPATH": str(NAMESPACE), "HOME": str(place),
+                    "LINEAGE_STORE": str(place / "lineage.db"), **environ,
+                },
+            )  # fmt: skip
+            try:
+                returned = process.wait(240)
+            finally:  # helpers of one that was killed go on
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        said = log.read_text()
+        assert returned == returns, said[-4000:]
         return said
 
     return act
@@ -153,6 +162,13 @@ def test_fault_of_ours_leaves_training_alone(train: Train, store: Lineage) -> No
     assert "a fault of ours" in said
     assert "training goes on" in said
     assert "faulty" not in {artifact.name for artifact in store.artifacts()}
+
+
+def test_kill_9_right_after_a_save_loses_nothing(train: Train, store: Lineage) -> None:
+    train("out/killed", "--kill-after-save", returns=-signal.SIGKILL)
+    assert _steps(store, "killed") == [(2, "live")]
+    (run,) = [run for run in store.runs() if run.id == store.resolve("killed").run]
+    assert run.status == "lost"
 
 
 def test_no_store_and_no_disk_for_records_leave_training_alone(

@@ -55,7 +55,9 @@ def _check(shell: Shell) -> int:
     """Compare W&B with the store: every version once, every edge, every alias, every end."""
     world = shell.server.world
     made = world.versions()
-    uris = [each.metadata["lineage"].get("uri") or each.metadata["lineage"]["source"] for each in made]
+    uris = [
+        each.metadata["lineage"].get("uri") or each.metadata["lineage"]["source"] for each in made
+    ]
     twice = {uri: count for uri, count in Counter(uris).items() if count > 1}
     assert not twice
     by_uri = dict(zip(uris, made, strict=True))
@@ -229,7 +231,14 @@ def test_left_half_way_for_good(tmp_path: Path, eager: bool) -> None:  # noqa: F
 
 @pytest.mark.parametrize(
     "operation",
-    ["CreateArtifact", "CommitArtifact", "UseArtifact", "UpdateArtifact", "AddAliases", "UpsertBucket"],
+    [
+        "CreateArtifact",
+        "CommitArtifact",
+        "UseArtifact",
+        "UpdateArtifact",
+        "AddAliases",
+        "UpsertBucket",
+    ],
 )
 def test_answer_that_gets_lost_is_looked_for(shell: Shell, operation: str) -> None:
     shell.python(TRAIN + END, "4", "0", WANDB_MODE="offline")

@@ -92,7 +92,9 @@ finish_wandb()
         store.alias("m:v2", "best")
     before = len(shell.server.asked)
     shell.lineage("sync")
-    changed = [name for name, _ in shell.server.asked[before:] if name in ("AddAliases", "UpdateArtifact")]
+    changed = [
+        name for name, _ in shell.server.asked[before:] if name in ("AddAliases", "UpdateArtifact")
+    ]
     assert changed == []  # how things stand counts, not how they came to
 
 
@@ -171,7 +173,11 @@ finish_wandb()
     (tokens,) = world.versions("e/p/tokens")
     assert tokens.run == prep.id
     made = world.run(f"e/p/{prep.id}")
-    assert (made.display_name, made.told["jobType"], made.state) == ("prep", "data-prep", "finished")
+    assert (made.display_name, made.told["jobType"], made.state) == (
+        "prep",
+        "data-prep",
+        "finished",
+    )
     assert made.config == {"n": 1, "lineage_run": f"run:{prep.id}"}
     assert [run.state for run in world.runs.values() if run.display_name == "bad"] == ["failed"]
     assert {run.display_name for run in world.users(tokens)} == {"sft"}
@@ -190,7 +196,14 @@ finish_wandb(exit_code=2)
 """
     shell.python(program)
     (run,) = shell.server.world.runs.values()
-    before = (run.config, run.state, run.exit_code, run.display_name, run.tags, run.told.get("notes"))
+    before = (
+        run.config,
+        run.state,
+        run.exit_code,
+        run.display_name,
+        run.tags,
+        run.told.get("notes"),
+    )
     run.files.clear()
     assert not shell.server.world.versions("e/p/m")
     shell.lineage("sync", WANDB_NAME="another", WANDB_TAGS="t", WANDB_RUN_GROUP="g",
@@ -198,7 +211,14 @@ finish_wandb(exit_code=2)
     assert [each.run for each in shell.server.world.versions("e/p/m")] == [run.name]
     assert not run.files
     assert run.summary["best"] == 3
-    after = (run.config, run.state, run.exit_code, run.display_name, run.tags, run.told.get("notes"))
+    after = (
+        run.config,
+        run.state,
+        run.exit_code,
+        run.display_name,
+        run.tags,
+        run.told.get("notes"),
+    )
     assert after == before
     assert len(shell.server.world.runs) == 1
 
@@ -218,7 +238,9 @@ finish_wandb()
 
     def upload() -> None:
         command = [str(Path(sys.executable).parent / "wandb"), "sync", str(folder)]
-        subprocess.run(command, check=True, env=shell.environ, cwd=shell.folder, capture_output=True)
+        subprocess.run(
+            command, check=True, env=shell.environ, cwd=shell.folder, capture_output=True
+        )
 
     acts = [upload, lambda: shell.lineage("sync")]
     for act in acts if first == "wandb" else reversed(acts):
@@ -263,8 +285,15 @@ def test_names_that_meet_in_wandb_are_refused_and_never_merged(shell: Shell) -> 
 
 
 def test_names_are_read_back(shell: Shell) -> None:
-    names = ["nano3/sft/data?sample=100", "nano3-sft-data-sample=100".replace("=", "-"), "a..b", "a/b"]
-    shell.python(f"{KIT}\nfor n, name in enumerate({names!r}): publish(name, f'out/{{n}}')\nfinish_wandb()")
+    names = [
+        "nano3/sft/data?sample=100",
+        "nano3-sft-data-sample=100".replace("=", "-"),
+        "a..b",
+        "a/b",
+    ]
+    shell.python(
+        f"{KIT}\nfor n, name in enumerate({names!r}): publish(name, f'out/{{n}}')\nfinish_wandb()"
+    )
     from nemotron.lineage.mirror.names import decode
 
     made = shell.server.world.versions()

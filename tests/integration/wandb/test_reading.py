@@ -133,7 +133,12 @@ def test_unknown_reference_is_looked_up_once_and_then_resolves_offline(foreign: 
 print(json.dumps([str(store().resolve(each).uri) for each in sys.argv[1:]]))
 """
     words = ["tokens:best", "art://model:iter_0000010", "e/p/legacy:latest", "art://e/p/raw:v0"]
-    expected = ["art://e/p/tokens:v0", "art://e/p/model:v0", "art://e/p/legacy:v0", "art://e/p/raw:v0"]
+    expected = [
+        "art://e/p/tokens:v0",
+        "art://e/p/model:v0",
+        "art://e/p/legacy:v0",
+        "art://e/p/raw:v0",
+    ]
     assert json.loads(foreign.python(program, *words)) == expected
     _down(foreign)
     assert json.loads(foreign.python(program, *words)) == expected
@@ -158,7 +163,12 @@ finish_wandb()
     assert made.run == run.name
     assert {world.artifacts[each].path for each in run.used} == {"e/p/model:v0"}
     foreign.lineage("sync", LINEAGE_MIRRORS="wandb")  # imported runs are not made anew
-    assert {each.display_name for each in world.runs.values()} == {"prep", "tokenize", "train", "sft"}
+    assert {each.display_name for each in world.runs.values()} == {
+        "prep",
+        "tokenize",
+        "train",
+        "sft",
+    }
 
 
 def test_references_of_a_configuration_and_the_rule_of_iterations(foreign: Shell) -> None:

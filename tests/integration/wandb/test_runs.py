@@ -69,7 +69,10 @@ finish_wandb(1)
         (receipt,) = store.receipts(f"run:{ours.id}")
         assert (ours.name, ours.job_type, str(ours.status)) == ("sft", "training", "failed")
     assert run.config["lineage_run"] == f"run:{ours.id}"
-    assert (receipt.name, receipt.url) == (f"e/p/{run.name}", f"{shell.server.url}/e/p/runs/{run.name}")
+    assert (receipt.name, receipt.url) == (
+        f"e/p/{run.name}",
+        f"{shell.server.url}/e/p/runs/{run.name}",
+    )
     said = shell.lineage("show", f"run:{ours.id}")
     assert f"e/p/{run.name}" in said
     assert receipt.url is not None

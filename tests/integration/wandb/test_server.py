@@ -48,7 +48,11 @@ print(json.dumps({{
 }}))
 """))  # fmt: skip
     assert sorted(seen["aliases"]) == ["best", "better", "latest"]
-    assert (seen["tags"], seen["description"], seen["metadata"]) == (["deleted"], "gone", {"step": 2})
+    assert (seen["tags"], seen["description"], seen["metadata"]) == (
+        ["deleted"],
+        "gone",
+        {"step": 2},
+    )
     assert (seen["state"], seen["by"], seen["source by"]) == ("COMMITTED", seen["id"], None)
     assert seen["source used"] == seen["runs"] == [seen["id"]]
     assert seen["used"] == ["e/p/source:v0", "e/p/model:v0"]

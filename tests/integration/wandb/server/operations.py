@@ -485,12 +485,12 @@ def project_artifacts(call: Call) -> Data:
     place = _named(call)
     found = [a for a in call.world.of(place) if a.state == COMMITTED] if place else []
     page = _page(_artifact(each) for each in sorted(found, key=lambda a: -(a.number or 0)))
-    for edge, each in zip(page["edges"], sorted(found, key=lambda a: -(a.number or 0)), strict=True):
+    for edge, each in zip(
+        page["edges"], sorted(found, key=lambda a: -(a.number or 0)), strict=True
+    ):
         edge["version"] = f"v{each.number}"
     inner = {"__typename": "ArtifactSequence", "artifacts": page}
-    return {
-        "project": {"artifactType": {"artifactCollection": inner if place else None}}
-    }
+    return {"project": {"artifactType": {"artifactCollection": inner if place else None}}}
 
 
 @operation
