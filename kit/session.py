@@ -200,9 +200,10 @@ def start_run(
     with _lock:
         run = current_run()
         if run is None:
-            if _slot.reserved is not None:
-                id, name = (id or _slot.reserved[0]), (name or _slot.reserved[1])
-            run = store().run(name or script(), job_type=job_type, config=config, id=id)
+            known, called = _slot.reserved or (None, None)
+            run = store().run(
+                name or called or script(), job_type=job_type, config=config, id=id or known
+            )
             _slot.run, _slot.process = run, os.getpid()
             uses, _slot.uses = _slot.uses, []
             _slot.used = [run.use(each.reference, **each.facts) for each in uses]

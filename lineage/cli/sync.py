@@ -126,7 +126,7 @@ def _show(status: Status) -> None:
     for waiting in status.runs:
         held = status.held.get(waiting.run)
         by = f", being delivered by {held}" if held else ""
-        say(f"  run:{waiting.run}: {waiting.count} left{by}")
+        say(f"  run:{waiting.run}: {waiting.left} left{by}")
     if status.words:
         say(f"  last: {status.words}")
     for dead in status.dead:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..events import Imported, Published, Receipt
 from ..journal.projection import Projection, position
 from ..metadata import canonical_json
-from ..model import VersionId
 from .base import Due
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..commits import Commit
     from ..journal.base import Journal
+    from ..model import VersionId
     from .base import Mirror
 
 __all__ = ["Arrived", "Dead", "Deliveries", "Waiting"]
@@ -52,7 +52,7 @@ class Waiting(NamedTuple):
     """What is left of one run."""
 
     run: str
-    count: int
+    left: int
     since: str  # when the journal took the oldest of it
 
 
@@ -140,7 +140,10 @@ class Deliveries(Projection):
                 f" WHERE run=? AND {_OPEN} AND next<=? ORDER BY place",
                 (run, now),
             ).fetchall()
-        return [Due(*row[:4], divmod(row[4], 1 << _POSITIONS)) for row in rows]
+        return [
+            Due(subject, run, upto, attempts, divmod(place, 1 << _POSITIONS))
+            for subject, run, upto, attempts, place in rows
+        ]
 
     def dead(self) -> list[Dead]:
         """Return what was refused, with the outside system's words."""

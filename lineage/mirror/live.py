@@ -19,7 +19,7 @@ from ..journal.kinds import folder_beside
 from ..registry import open_store
 from ..settings import choose_store
 from .chosen import chosen_wandb
-from .wandb import LiveRun
+from .wandb_live import LiveRun
 from .wandb_mirror import WandbMirror
 from .worker import Worker
 

@@ -7,7 +7,6 @@ openlineage.yml. An event that is sent twice is the same event, byte for byte.
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..commits import Entry
-    from ..model import Input, RunInfo
+    from ..model import Input
     from ..registry import Lineage
     from .lease import Lease
 

@@ -47,8 +47,8 @@ def open_workers(
 
 def _mirror(name: str, store: Lineage, environ: Mapping[str, str], *, again: bool) -> Mirror:
     if name == "wandb":
-        from .wandb import forget_own_run
         from .wandb_mirror import WandbMirror
+        from .wandb_sdk import forget_own_run
 
         place = chosen_wandb(environ)
         forget_own_run()

@@ -16,13 +16,13 @@ from ..errors import ArtifactNotFoundError
 from ..events import Event, Imported, Published, Used
 from ..grammar import LATEST
 from ..index import queries
-from ..metadata import canonical_json
-from ..model import RunStatus, State, VersionId
+from ..model import RunStatus, VersionId
 from ..source import SourceURI
 from .base import Desk, Due, Refused, Waits
-from .content import KEY, metadata_of, of_source, of_version, source_alias, tombstone
+from .content import KEY, of_source, of_version, source_alias
 from .lease import Holder, Lease
 from .names import encode, source_name, version_alias
+from .wandb_standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from ..model import Input, RunInfo, Version
     from ..registry import Lineage
     from .content import Draft
-    from .wandb import LiveRun, Remote, Upload
+    from .wandb_live import LiveRun, Upload
     from .wandb_mirror import WandbMirror
+    from .wandb_remote import Remote
 
 __all__ = ["WandbDesk"]
 
 _log = logging.getLogger(__name__)
 
-_STATES = {str(state) for state in State} - {str(State.LIVE)}
 _SETTLE = 5.0  # seconds for which what is half there may yet become whole
 _PAUSE = 0.25
 _BRIDGE = 3.0  # seconds for Megatron-Bridge to log a checkpoint of its own
@@ -52,6 +52,7 @@ class WandbDesk(Desk):
         self._mirror, self._run, self._link, self._store = mirror, run, link, store
         self._lease = lease
         self._server = mirror.server(link.get("base_url"))
+        self._standing = Standing(self._server, store, self._remote_of)
         self._live: LiveRun | None = None
         self._used: set[str] | None = None  # ids of what it used before
         self._checked: set[str] = set()  # collections that hold nothing of others
@@ -160,7 +161,7 @@ class WandbDesk(Desk):
         inputs = self._store.inputs(version)
         if version.run == self._run:
             self._edges(inputs)
-        self._converge(remote, version, inputs)
+        self._standing.tell(remote, version, inputs)
         return {"name": remote.name, "url": remote.url}
 
     def _receipt(self, id: VersionId) -> str | None:
@@ -272,54 +273,6 @@ class WandbDesk(Desk):
         found = launcher.get("NEMO_EXPERIMENT_ID")
         return [str(found)] if found and not {"/", ":"} & set(str(found)) else []
 
-    def _converge(self, remote: Remote, version: Version, inputs: list[Input]) -> None:
-        """Make an artifact say what is so now: aliases, state, digest, metadata."""
-        wanted = {version_alias(version.number), *version.aliases}
-        newest = self._newest(version.name)
-        if newest == version.number:
-            wanted.add(LATEST)
-        aliases = [*remote.aliases, *sorted(wanted - set(remote.aliases))]
-        for alias in remote.aliases:
-            if alias not in wanted and self._moved_away(alias, version, newest):
-                aliases.remove(alias)
-        state = str(version.state)
-        tags = [tag for tag in remote.tags if tag not in _STATES or tag == state]
-        if state in _STATES and state not in tags:
-            tags.append(state)
-        told = tombstone(version, self._reason(version))
-        description = told if told != remote.description else None
-        metadata = {**remote.metadata,
-                    **metadata_of(version, inputs, store=self._store.journal.id)}  # fmt: skip
-        if (set(aliases), set(tags)) == (set(remote.aliases), set(remote.tags)) and (
-            description is None and _same(metadata, remote.metadata)
-        ):
-            return
-        self._server.change(
-            remote, aliases=aliases, tags=tags, description=description, metadata=metadata
-        )
-
-    def _moved_away(self, alias: str, version: Version, newest: int | None) -> bool:
-        """See to an alias that a version has in W&B and not here; true when it is to be removed."""
-        if alias == LATEST:
-            target = newest
-        else:
-            with self._store.reading() as db:
-                known, target = queries.alias_of(db, version.name, alias)
-            if not known:
-                return False  # somebody set it in W&B
-            if target is None:
-                return True
-        if target is not None and target != version.number:
-            holder = self._remote_of(VersionId(version.name, target))
-            if holder is not None:
-                # taking it is what removes it here
-                self._server.change(
-                    holder, aliases=[*holder.aliases, alias], tags=holder.tags,
-                    description=None, metadata=holder.metadata,
-                )  # fmt: skip
-                return True
-        return False
-
     def _remote_of(self, id: VersionId) -> Remote | None:
         receipt = self._receipt(id)
         name = (
@@ -328,18 +281,6 @@ class WandbDesk(Desk):
         )
         remote = self._server.find(name)
         return remote if remote is not None and remote.is_whole else None
-
-    def _newest(self, name: str) -> int | None:
-        with self._store.reading() as db:
-            return queries.latest_of(db, name)
-
-    def _reason(self, version: Version) -> str | None:
-        if version.state not in (State.DELETED, State.REPLACED):
-            return None
-        facts = [f for f in self._store.facts(version.uri) if f.kind in ("deleted", "replaced")]
-        payload = facts[-1].payload if facts else {}
-        by = payload.get("by") if version.state is State.REPLACED else None
-        return payload.get("reason") or (f"by {by}" if by else None)
 
     # ------------------------------------------------------------------- Megatron-Bridge
 
@@ -451,7 +392,3 @@ def _ours(remote: Remote) -> Mapping[str, Any]:
     """Return our part of an artifact's metadata; empty when it is none of ours."""
     found = remote.metadata.get(KEY)
     return found if isinstance(found, dict) else {}
-
-
-def _same(left: object, right: object) -> bool:
-    return canonical_json(left) == canonical_json(right)

@@ -15,6 +15,7 @@ from ..errors import ArtifactNotFoundError, Conflict, URIError
 from ..events import Receipt, RunEnded, RunStarted
 from ..foreign.folders import Notes
 from ..foreign.importing import Found, ImportReport, bring_in, time_of
+from ..grammar import LATEST
 from ..index import queries
 from ..model import Input, RunStatus, State, VersionId
 from ..source import SourceURI
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..registry import Lineage
-    from .wandb import Remote, RemoteRun, Server
+    from .wandb import Server
+    from .wandb_remote import Remote, RemoteRun
 
 __all__ = ["LIMIT", "WandbImport"]
 
 LIMIT = 1 << 30  # bytes of one artifact that are read to verify it
 _MIRROR = "wandb"
+_BATCH = 50  # versions that are brought in at once
 _INTERNAL = ("wandb-", "run_table", "job", "code")  # types that W&B makes for itself
 _ENDS = {"finished": RunStatus.OK, "failed": RunStatus.FAILED, "crashed": RunStatus.FAILED,
          "killed": RunStatus.ABORTED}  # fmt: skip
@@ -98,30 +101,35 @@ class WandbImport:
     def _take(
         self, remotes: Sequence[Remote], progress: Callable[[int, int], object]
     ) -> ImportReport:
-        found: dict[str, list[Found]] = defaultdict(list)
-        aliases: dict[str, dict[str, int]] = defaultdict(dict)
-        for done, remote in enumerate(remotes, 1):
-            if _source_of(remote) is None and self._local(remote) is None:
-                project = remote.name.rpartition("/")[0]
-                one = self._found(remote)
-                if one is not None:
-                    found[project].append(one)
-                    numbers = aliases[one.version.name]
-                    numbers |= {a: one.version.number for a in remote.aliases if a != "latest"}
-            progress(done, len(remotes))
-        reports = [
-            bring_in(
-                self._store, _MIRROR, f"{self._server.base_url}/{project}", versions, Notes(),
-                aliases={v.version.name: aliases[v.version.name] for v in versions},
-            )
-            for project, versions in found.items()
-        ]  # fmt: skip
+        """Bring versions in, oldest first, so that an import that is cut off keeps what it did."""
+        reports: list[ImportReport] = []
+        ordered = sorted(remotes, key=lambda each: (each.created, each.name))
+        for at in range(0, len(ordered), _BATCH):
+            batch: dict[str, list[tuple[Remote, Found]]] = defaultdict(list)
+            for done, remote in enumerate(ordered[at : at + _BATCH], at + 1):
+                if _source_of(remote) is None and self._local(remote) is None:
+                    one = self._found(remote)
+                    if one is not None:
+                        batch[remote.name.rpartition("/")[0]].append((remote, one))
+                progress(done, len(ordered))
+            reports += [self._bring_in(project, pairs) for project, pairs in batch.items()]
         redact = self._store.redactor.text
         return ImportReport(
-            tuple(v for r in reports for v in r.imported), tuple(v for r in reports for v in r.there),
+            tuple(v for r in reports for v in r.imported),
+            tuple(v for r in reports for v in r.there),
             (*self._notes.skipped, *(s for r in reports for s in r.skipped)),
             (*map(redact, self._notes.oddities), *(o for r in reports for o in r.oddities)),
         )  # fmt: skip
+
+    def _bring_in(self, project: str, pairs: Sequence[tuple[Remote, Found]]) -> ImportReport:
+        aliases: dict[str, dict[str, int]] = defaultdict(dict)
+        for remote, one in pairs:
+            if one.gone is None:
+                number, numbers = one.version.number, aliases[one.version.name]
+                numbers.update((alias, number) for alias in remote.aliases if alias != LATEST)
+        root = f"{self._server.base_url}/{project}"
+        found = [one for _, one in pairs]
+        return bring_in(self._store, _MIRROR, root, found, Notes(), aliases=aliases)
 
     # ------------------------------------------------------------------------ one version
 
@@ -269,7 +277,7 @@ class WandbImport:
 
     def _bring(self, run: RemoteRun) -> str:
         text = f"wandb {self._server.base_url} {run.path}"
-        id = hashlib.sha256(text.encode()).hexdigest()[:16]
+        run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
         redact = self._store.redactor.value
         entity, project, name = run.path.split("/")
         link = {
@@ -278,16 +286,16 @@ class WandbImport:
         }  # fmt: skip
         self._store.commit(
             RunStarted(
-                run=id, name=run.name, job_type=run.job_type,
+                run=run_id, name=run.name, job_type=run.job_type,
                 config=redact(self._server.config(run)),
                 detail={"origin": {"system": _MIRROR, "created": run.created, **link}},
             )
         )  # fmt: skip
-        self._store.commit(Receipt(mirror=_MIRROR, delivered={f"run:{id}": link}))
+        self._store.commit(Receipt(mirror=_MIRROR, delivered={f"run:{run_id}": link}))
         status = _ENDS.get(run.state)
         if status is not None:
-            self._store.commit(RunEnded(run=id, status=str(status)))
-        return id
+            self._store.commit(RunEnded(run=run_id, status=str(status)))
+        return run_id
 
 
 def _ours(remote: Remote) -> Mapping[str, Any]:

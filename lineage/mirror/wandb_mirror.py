@@ -22,7 +22,7 @@ from ..events import (
 )
 from ..model import VersionId
 from .base import Due, Mirror
-from .wandb import LiveRun, Server, Upload
+from .wandb import Server
 from .wandb_desk import WandbDesk
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..registry import Lineage
     from .chosen import Wandb
     from .lease import Lease
+    from .wandb_live import LiveRun, Upload
 
 __all__ = ["WandbMirror"]
 

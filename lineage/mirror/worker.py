@@ -274,7 +274,7 @@ class Worker:
         for waiting in self.deliveries.runs():
             dues = self._due(waiting.run, inf)
             if dues:
-                found.append(waiting._replace(count=len(dues)))
+                found.append(waiting._replace(left=len(dues)))
         return found
 
     def status(self) -> Status:
@@ -282,11 +282,11 @@ class Worker:
         self._catch_up()
         runs = self._covered()
         return Status(
-            mirror=self._mirror.name, left=sum(each.count for each in runs),
+            mirror=self._mirror.name, left=sum(each.left for each in runs),
             since=min((each.since for each in runs if each.since), default=None), runs=runs,
             dead=self.deliveries.dead(),
-            held={run: holder.who for run, holder in self._held.items()}, words=self.deliveries.words(),
-            delivered=self.delivered,
+            held={run: holder.who for run, holder in self._held.items()},
+            words=self.deliveries.words(), delivered=self.delivered,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Programs that use the real wandb against a server on this machine, each in a process of its own."""
+"""Programs that use the real wandb against a server on this machine, each in its own process."""
 
 from __future__ import annotations
 

@@ -37,12 +37,15 @@ for step in range(1, saves + 1):
     path.mkdir(parents=True)
     (path / "w").write_text(f"{run.id} {step}")
     began = time.perf_counter()
-    run.record("m", path=path, type="model", metadata={"step": step}, aliases=[f"step_{step}", "newest"])
+    run.record("m", path=path, type="model", metadata={"step": step},
+               aliases=[f"step_{step}", "newest"])
     took.append(time.perf_counter() - began)
     if step % 3 == 0: run.record_deleted(Path("out") / run.id / f"iter_{step - 2:07d}", "retention")
     time.sleep(pause)
 """
 END = "\nfinish_wandb()\n"
+# a nightly run sets WANDB_KILLS=20
+KILLS = int(os.environ.get("WANDB_KILLS", "4"))
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +115,8 @@ os.kill(os.getpid(), 9)  # the SDK's own finish would wait for the server
 def test_training_killed_at_random_moments_loses_and_doubles_nothing(shell: Shell) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
-    print(f"seed {seed}", file=sys.stderr)
-    for _ in range(20):
+    sys.stderr.write(f"seed {seed}\n")
+    for _ in range(KILLS):
         process = shell.start(TRAIN, "1000", "0.03")
         assert process.stdout is not None
         assert process.stdout.readline() == "READY\n", process.communicate()
@@ -123,7 +126,7 @@ def test_training_killed_at_random_moments_loses_and_doubles_nothing(shell: Shel
         if chance.random() < 0.5:
             shell.lineage("sync", timeout=300)
     shell.lineage("sync", timeout=300)
-    assert _check(shell) > 100
+    assert _check(shell) > 5 * KILLS
     assert not shell.server.unknown
 
 
@@ -134,7 +137,7 @@ def test_two_syncs_at_once_deliver_once(shell: Shell) -> None:
     processes = [shell.start(program) for _ in range(2)]
     for process in processes:
         out, err = process.communicate(timeout=150)
-        assert process.returncode in (0, 9), out + err
+        assert process.returncode in (0, 11), out + err
     shell.lineage("sync")
     assert _check(shell) == 24
     created = [n for n, _ in shell.server.asked if n == "CreateArtifact"]
@@ -170,13 +173,13 @@ def test_busy_server_is_asked_again(shell: Shell, status: int) -> None:
 def test_refusals_are_listed_with_the_servers_words_and_tried_again(shell: Shell) -> None:
     shell.python(TRAIN + END, "3", "0", WANDB_MODE="offline")
     shell.server.faults.status("CreateArtifact", 403)
-    shell.lineage("sync", status=9)
-    said = shell.lineage("sync", "--status", status=9)
+    shell.lineage("sync", status=11)
+    said = shell.lineage("sync", "--status", status=11)
     assert "5 refused" in said  # the versions, the input, the source
     assert "refused art://m:v1: m: " in said
     assert "403" in said
     shell.server.faults.clear()
-    shell.lineage("sync", status=9)  # it was refused: only a person can know that it is cured
+    shell.lineage("sync", status=11)  # it was refused: only a person can know that it is cured
     assert not shell.server.world.versions("e/p/m")
     shell.lineage("sync", "--retry")
     assert _check(shell) == 3
@@ -186,7 +189,7 @@ def test_wrong_login_is_one_sentence_and_nothing_is_refused(shell: Shell) -> Non
     shell.python(TRAIN + END, "2", "0", WANDB_MODE="offline")
     shell.server.faults.status("Viewer", 401)
     shell.server.faults.status("anonymous", 401)
-    shell.lineage("sync", status=9)
+    shell.lineage("sync", status=11)
     assert "W&B refuses the login" in shell.said
     assert "Try: wandb login" in shell.said
     shell.server.faults.clear()

@@ -278,8 +278,8 @@ def test_names_that_meet_in_wandb_are_refused_and_never_merged(shell: Shell) -> 
     assert [_ours(each)["path"] for each in shell.server.world.versions()] == [
         str(shell.folder / "out" / "1")
     ]
-    shell.lineage("sync", "--store", other, status=9)
-    said = shell.lineage("sync", "--status", "--store", other, status=9)
+    shell.lineage("sync", "--store", other, status=11)
+    said = shell.lineage("sync", "--status", "--store", other, status=11)
     assert "refused art://m:v1: e/p/m:v0 holds versions of another store" in said
     assert "after a cure: lineage sync --retry" in said
 
@@ -307,7 +307,8 @@ def _stem(save_dir, checkpoint_path): return Path(save_dir).stem, Path(checkpoin
 def on_save_checkpoint_success(checkpoint_path, save_dir, iteration, wandb_writer):
     if wandb_writer:
         artifact_name, artifact_version = _stem(save_dir, checkpoint_path)
-        artifact = wandb_writer.Artifact(artifact_name, type="model", metadata={"iteration": iteration})
+        metadata = {"iteration": iteration}
+        artifact = wandb_writer.Artifact(artifact_name, type="model", metadata=metadata)
         checkpoint_path = str(Path(checkpoint_path).resolve())
         artifact.add_reference(f"file://{checkpoint_path}", checksum=False)
         wandb_writer.run.log_artifact(artifact, aliases=[artifact_version])
@@ -363,9 +364,9 @@ finish_wandb()
 def test_status_says_what_is_left_without_a_server(shell: Shell) -> None:
     shell.python(f"{KIT}\npublish('m', 'out/1'); finish_wandb()", WANDB_MODE="offline")
     shell.server.faults.is_down = True
-    said = shell.lineage("sync", "--status", status=9)
+    said = shell.lineage("sync", "--status", status=11)
     assert said.startswith("wandb: 2 left, the oldest since ")
-    found = json.loads(shell.lineage("sync", "--status", "--json", status=9))
+    found = json.loads(shell.lineage("sync", "--status", "--json", status=11))
     assert [(each["mirror"], each["left"], each["dead"]) for each in found] == [("wandb", 2, [])]
     assert not shell.server.asked
 

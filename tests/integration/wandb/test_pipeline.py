@@ -77,7 +77,7 @@ def test_three_stages_are_read_back_from_wandb_alone(shell: Shell) -> None:
             (receipt,) = store.receipts(version)
             assert called[receipt.name or ""] == str(version.uri)
         runs = {facts[1]: facts[0] for facts in nodes.values() if isinstance(facts[1], str)}
-        assert runs == {f"run:{id}": name for id, name in names.items()}
+        assert runs == {f"run:{run}": name for run, name in names.items()}
     assert found == wanted
     assert len(called) == len(set(called.values())) == 3 + 2 + 4 + 1  # one source
     aliases = {facts[0]: facts[1] for facts in nodes.values() if isinstance(facts[1], list)}

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
 
+from . import reading, runs, writing  # noqa: F401 - each adds its operations
 from .faults import Faults
 from .operations import OPERATIONS, Call
 from .world import World
