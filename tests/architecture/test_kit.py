@@ -65,7 +65,7 @@ ALLOWED = {
     "omegaconf": ({"launching.inputs", "resolvers", "tracking", "training"}, True),
     "packaging": ({"patches.engine", "patches.wandb_ids"}, True),
     "ray": ({"launching.ray"}, True),
-    "wandb": ({"wandb", "patches.wandb_init"}, True),
+    "wandb": ({"wandb"}, True),
     "yaml": ({"launching.inputs", "patches.assets"}, True),
 }
 # Each of these logs with the traceback, and counts or goes on (STYLE 13).

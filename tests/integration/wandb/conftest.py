@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ class Shell:
     def open(self) -> Lineage:
         """Open the store of these programs."""
         return lineage.open(self.environ["LINEAGE_STORE"], environ={})
+
+
+def wait_until(until: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture

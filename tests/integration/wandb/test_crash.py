@@ -9,14 +9,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nemotron.lineage import VersionId
 
-from .conftest import Shell
+from .conftest import Shell, wait_until
 from .server import serving
 from .server.world import PENDING
 
@@ -202,7 +202,7 @@ def test_what_was_left_half_way_counts_as_not_delivered(shell: Shell) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     shell.server.faults.hang("CommitArtifact")
-    _wait(lambda: any(e.state == PENDING for e in shell.server.world.artifacts.values()))
+    wait_until(lambda: any(e.state == PENDING for e in shell.server.world.artifacts.values()))
     process.kill()
     process.communicate()
     shell.server.faults.clear()
@@ -224,7 +224,7 @@ def test_left_half_way_for_good(tmp_path: Path, eager: bool) -> None:  # noqa: F
         process = shell.start(
             "import sys; from nemotron.lineage.cli.main import main; sys.exit(main(['sync']))"
         )
-        _wait(lambda: any(e.state == PENDING for e in server.world.artifacts.values()))
+        wait_until(lambda: any(e.state == PENDING for e in server.world.artifacts.values()))
         _kill_with_helpers(process.pid)
         process.communicate()
         server.faults.clear()
@@ -292,13 +292,6 @@ def test_terminated_training_waits_for_nothing(shell: Shell) -> None:
     process.communicate(timeout=30)
     assert time.monotonic() - began < 3
     assert process.returncode == -signal.SIGTERM  # no handler of ours
-
-
-def _wait(until: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _kill_with_helpers(pid: int) -> None:

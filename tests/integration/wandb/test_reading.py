@@ -172,6 +172,23 @@ finish_wandb()
     }
 
 
+def test_artifacts_of_wandb_that_every_run_is_to_show_are_its_inputs(foreign: Shell) -> None:
+    del foreign.environ["WANDB_PROJECT"], foreign.environ["WANDB_ENTITY"]
+    foreign.python(f"""{KIT}
+import wandb
+patch_wandb_init_for_lineage(artifact_qualified_names=["e/p/tokens:v0", "e/p/nothing:v7"])
+with wandb.init(project="p", entity="e", name="sft"):
+    start_run("sft").publish("m", path="m.pt", type="model", external=True)
+    end_run()
+""")
+    assert "e/p/nothing:v7 is not recorded as an input" in foreign.said
+    world = foreign.server.world
+    (run,) = [each for each in world.runs.values() if each.display_name == "sft"]
+    assert {world.artifacts[each].path for each in run.used} == {"e/p/tokens:v0"}
+    with foreign.open() as store:
+        assert _edges(store, "m:v1") == {"art://e/p/tokens:v0"}
+
+
 def test_references_of_a_configuration_and_the_rule_of_iterations(foreign: Shell) -> None:
     program = f"""{KIT}
 from omegaconf import OmegaConf
