@@ -25,8 +25,8 @@ RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
 FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
 
 .PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-oldest test-wandb-ids \
-	test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray test-all lint types \
-	docs locks clean
+	test-postgres test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray \
+	test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -36,11 +36,18 @@ demo-megatron: $(MEGATRON)/made.done $(VENV)/demo.done | $(LINKS)
 	$(BIN)/python examples/megatron/stages.py --python $(MEGATRON)/bin/python
 
 test: $(VENV)/test.done
-	$(BIN)/python -m pytest -q -n auto -m "not root" tests
+	$(BIN)/python -m pytest -q -n auto -m "not root and not postgres" tests
 
 # full disks and read-only ones, really mounted
 test-root: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -m root tests
+
+# a PostgreSQL server, started by the tests in a temporary folder
+test-postgres: $(VENV)/test.done
+	@ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep -q . || \
+		command -v initdb >/dev/null || \
+		{ echo "no PostgreSQL server here. Try: apt-get install postgresql"; exit 1; }
+	$(BIN)/python -m pytest -q -n auto -m postgres tests
 
 # Hydra 1.3 and the older OmegaConf that it needs
 test-hydra: $(VENV)/hydra.done
@@ -85,8 +92,8 @@ test-slurm: $(NEMO_RUN)/made.done
 test-ray: $(RAY)/made.done
 	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
 
-test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-megatron test-root \
-	test-nemo-run test-slurm test-ray
+test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-postgres \
+	test-megatron test-root test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -101,10 +108,10 @@ docs: $(VENV)/test.done
 	$(BIN)/python -m pytest -q --doctest-modules -p no:randomly --pyargs nemotron.lineage nemotron.kit
 
 locks: # one set of versions for all three, so that one environment serves them
-	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
-		--group lint -o locks/lint.txt
-	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --group test \
-		-c locks/lint.txt -o locks/test.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --extra postgres \
+		--extra s3 --group test --group servers --group lint -o locks/lint.txt
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --extra testing --extra postgres \
+		--extra s3 --group test --group servers -c locks/lint.txt -o locks/test.txt
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
 	$(COMPILE) pyproject.toml locks/nemo-run.in --extra demo --extra testing --extra nemo-run \

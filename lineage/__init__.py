@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import StoreNotFoundError as StoreNotFoundError
     from .errors import StoreReadOnly as StoreReadOnly
     from .errors import StoreTooNew as StoreTooNew
+    from .errors import StoreUnreachable as StoreUnreachable
     from .errors import StoreUnsuitable as StoreUnsuitable
     from .errors import URIError as URIError
     from .filesystems import filesystem_kind as filesystem_kind
@@ -92,7 +93,7 @@ _HOMES = {
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict ContentChanged "
         "LineageError MetadataError MirrorUnready PathNotFoundError PayloadRedacted PinsFailed "
         "PublishRefused StoreBusy StoreClosed StoreDamaged StoreError StoreFull "
-        "StoreNotFoundError StoreReadOnly StoreTooNew StoreUnsuitable URIError"
+        "StoreNotFoundError StoreReadOnly StoreTooNew StoreUnreachable StoreUnsuitable URIError"
     ),
     "filesystems": "filesystem_kind",
     "foreign.manifest": "write_manifests",

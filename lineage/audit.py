@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .commits import Commit
 from .errors import ArtifactNotFoundError, StoreDamaged, StoreError
-from .events import Redacted
+from .events import ForkedFrom, Redacted
 from .index import queries
 from .index.project import Index
 from .journal.base import unlinked
@@ -72,6 +72,7 @@ def _check(journal: Journal, ledger: Ledger, progress: Progress | None) -> Repor
     blank: dict[str, object] = {}
     declared: dict[str, object] = {}
     previous: str | None = ""
+    owner = ""  # the journal that the last commit was written to
     total = journal.head().number
     for number in range(1, total + 1):
         try:
@@ -82,9 +83,9 @@ def _check(journal: Journal, ledger: Ledger, progress: Progress | None) -> Repor
             continue
         if previous is not None and commit.previous != previous:
             report.damage.append(str(unlinked(number)))
-        if commit.journal != journal.id:
+        if commit.journal != owner and not _goes_on(commit, owner):
             report.damage.append(f"commit {number} belongs to another journal, {commit.journal}")
-        previous = commit.hash
+        owner, previous = commit.journal, commit.hash
         report.commits += 1
         ledger.take(commit)
         for at, entry in enumerate(commit.entries):
@@ -95,12 +96,27 @@ def _check(journal: Journal, ledger: Ledger, progress: Progress | None) -> Repor
         if progress is not None:
             progress(number, total)
     report.head = previous or ""
+    if owner not in ("", journal.id):
+        report.damage.append(
+            f"the copy of journal {owner} was cut off before it was declared. Try: lineage copy"
+        )
     _check_redactions(report, blank, declared)
     if report.is_clean:
         _check_projections(report, journal, ledger)
     with journal.peek() as known:
         report.pending = len(journal.intakes.pending(known.mark, known.conditions().intakes))
     return report
+
+
+def _goes_on(commit: Commit, owner: str) -> bool:
+    """Tell whether a commit is the first of a journal, or of a copy that goes on by itself."""
+    if not owner:
+        return commit.number == 1
+    return any(
+        isinstance(entry.event, ForkedFrom) and entry.event.journal == owner
+        and (entry.event.commit, entry.event.hash) == (commit.number - 1, commit.previous)
+        for entry in commit.entries
+    )  # fmt: skip
 
 
 def _commit(journal: Journal, number: int) -> Commit:
@@ -173,8 +189,10 @@ def redact(store: Lineage, what: str, reason: str) -> int:
 
     Raises:
         ArtifactNotFoundError: there is nothing of that name.
+        StoreReadOnly: this user may not blank anything; nothing was declared.
     """
     journal = store.journal
+    journal.check_blank()
     done = 0
     for number, position in _events(store, what):
         (commit,) = journal.read(number - 1, number)

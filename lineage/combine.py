@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
-from .errors import LineageError, StoreBusy, StoreError, StoreTooNew
-from .events import Event, Published, RunEnded, RunStarted, Used
+from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
+from .events import Event, Published, RunEnded, RunStarted, SucceededBy, Used
+from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
 from .process import PerProcess
@@ -21,7 +22,7 @@ from .process import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .intake import Pending, Writer
+    from .intake import Writer
     from .journal.ledger import Conditions
 
 __all__ = ["Combiner"]
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _SHORT = 0.1  # seconds to wait for a turn before the record goes into the intake
 _BATCH = 5000  # records a commit: what a reader holds in memory at a time
 _PATIENCE = 600.0  # seconds a writer tries on against others who keep winning
+_UNREACHABLE = 20.0  # seconds a writer tries to reach the store before its record has to wait
 _LONGEST_PAUSE = 0.1
 _LOOKS = 2  # more looks for the records of others before a commit
 
@@ -59,6 +61,7 @@ class Combiner(PerProcess):
         self._writer = new_id()
         self._sequence = 0
         self._intake: Writer | None = None
+        self._waiting: list[Entry] = []  # what we put there and did not see taken
         self._crowded = False
         self._company = 1  # writers in the last commit that was seen
 
@@ -74,22 +77,33 @@ class Combiner(PerProcess):
                 it was written.
             StoreBusy, StoreTooNew: it waits in the intake; the error carries its id.
             StoreFull, StoreReadOnly: it was not written.
+            StoreUnreachable: nothing answers, and it can wait nowhere (an alias is moved now or
+                not at all).
         """
         self._own()
-        may_wait = isinstance(event, (Published, Used, RunStarted, RunEnded))
         with self._lock:
-            if not (self._journal.slow and may_wait):
+            if not (self._journal.slow and _may_wait(event)):
                 return self._commit_alone(event, expect, timeout=GATE_TIMEOUT)
             if not self._crowded:
-                with suppress(HeadMoved, StoreBusy):
-                    return self._commit_alone(event, expect, timeout=_SHORT)
+                for _ in range(self._journal.tries):
+                    try:
+                        return self._commit_alone(event, expect, timeout=_SHORT)
+                    except HeadMoved:
+                        pass
+                    except StoreBusy as error:
+                        if error.record is not None:  # it waits already
+                            raise
             return self._commit_in_crowd(event)
 
-    def combine(self) -> int:
+    def combine(self, folders: Iterable[str] = ()) -> int:
         """Commit all that is pending, and return how many records that were.
 
         Where a newer release or a successor has to take them, they are left alone.
+
+        Args:
+            folders: where to look besides where readers look anyway.
         """
+        folders = tuple(folders)
         self._own()
         taken = 0
         with self._lock:
@@ -99,7 +113,7 @@ class Combiner(PerProcess):
                     if conditions.unknown is not None or conditions.successor is not None:
                         _log.warning("pending records are left for a newer release or store")
                         return taken
-                    pending = self._pending(turn, conditions.intakes)
+                    pending = turn.pending((*conditions.intakes, *folders))[:_BATCH]
                     if not pending:
                         return taken
                     self._write(turn, pending)
@@ -111,17 +125,27 @@ class Combiner(PerProcess):
         """Take a turn and commit: the commit itself is the durable write."""
         self._sequence += 1
         entry = Entry(f"{self._writer}-{self._sequence}", self._clock.now(), event)
-        deadline = time.monotonic() + _PATIENCE
+        began = time.monotonic()
+        doubt: StoreUnreachable | None = None  # what was sent may still arrive
         while True:
+            patient = doubt is not None or timeout >= GATE_TIMEOUT
             try:
-                return self._take_turn(entry, expect, timeout)
+                return self._take_turn(entry, expect, GATE_TIMEOUT if patient else timeout)
             except HeadMoved:
-                if timeout < GATE_TIMEOUT or time.monotonic() > deadline:
+                if not patient or time.monotonic() - began > _PATIENCE:
                     raise
                 self._pause()
+            except StoreUnreachable as error:
+                # the same record again, and at last the intake of this host, always under its id
+                doubt = error
+                if time.monotonic() - began > _UNREACHABLE:
+                    raise self._parked(entry, error) from error
+                self._pause()
             except StoreBusy as error:
-                if timeout < GATE_TIMEOUT:
+                if not patient:
                     raise
+                if doubt is not None:
+                    raise self._parked(entry, doubt) from error
                 raise self._kept(event, StoreBusy, str(error)) from error
             except (OSError, StoreError) as error:
                 # the reply may be lost, the record may not
@@ -131,10 +155,13 @@ class Combiner(PerProcess):
                 return outcome
 
     def _take_turn(self, entry: Entry, expect: int | None, timeout: float) -> Outcome:
+        look = timeout >= GATE_TIMEOUT
         while True:
-            with self._journal.turn(timeout) as turn:
+            with self._journal.turn(timeout, look=look) as turn:
+                if _is_taken(turn, entry):  # by an earlier attempt
+                    return Outcome((), turn.ledger.outcome(entry.writer))
                 conditions = self._check_conditions(turn, entry.event)
-                pending = self._pending(turn, conditions.intakes)
+                pending = turn.pending(conditions.intakes)[:_BATCH]
                 if len(pending) < _BATCH:
                     outcome = self._write(turn, pending, entry, expect)
                     assert outcome is not None  # there is one for what was asked
@@ -145,41 +172,53 @@ class Combiner(PerProcess):
         """Put the record into the intake first: whoever has the next turn takes it along."""
         with self._journal.peek() as ledger:
             refuse(ledger, event)
-        record = self._own_intake().append(event)
-        writer, _, number = record.partition("-")
-        deadline = time.monotonic() + _PATIENCE
+        own = self._own_intake().write(event)
+        record = own.id
+        self._waiting.append(own)
+        began = time.monotonic()
         after: int | None = None  # a commit that did not hold the record yet
-        while time.monotonic() < deadline:
+        while time.monotonic() - began < _PATIENCE:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
-                    if turn.ledger.mark(writer).sequence < int(number):
+                    if not _is_taken(turn, own):
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
                         pending = self._gather(turn, conditions.intakes)
                         self._write(turn, pending)
                         self._company = _writers(pending)
                         self._crowded = self._company > 1
-                    if turn.ledger.mark(writer).sequence >= int(number):
+                    if _is_taken(turn, own):
                         return self._taken(record, turn, after)
             except HeadMoved:
                 # no pause: who won has most likely taken this record along
                 self._crowded = True
-        raise StoreBusy(
-            f"record {record} is safe in the intake, but others won for {_PATIENCE:g} s; it is "
-            "numbered as soon as anyone reads the store. Try: lineage where",
-            record=record,
-        )
+            except StoreUnreachable as error:
+                if time.monotonic() - began > _UNREACHABLE:
+                    raise self._kept(event, StoreBusy, str(error), record) from error
+                self._pause()
+        why = f"others won for {_PATIENCE:g} s"
+        raise self._kept(event, StoreBusy, why, record)
+
+    def _pending_with_own(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
+        """Return what waits, and what we wrote ourselves even if a listing does not show it yet."""
+        pending = turn.pending(folders)
+        shown = {each.entry.id for each in pending}
+        self._waiting = [entry for entry in self._waiting if not _is_taken(turn, entry)]
+        pending += [
+            Pending(entry, Mark(entry.sequence)) for entry in self._waiting if entry.id not in shown
+        ]
+        return in_order(pending)[:_BATCH]
 
     def _gather(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
         """Return what is pending, once those have come that came along the last time.
 
         Looking takes as long as their append: on a far filesystem one more look finds them.
         """
-        pending = self._pending(turn, folders)
+        pending = self._pending_with_own(turn, folders)
         for _ in range(_LOOKS):
             if _writers(pending) >= self._company:
                 break
-            pending = self._pending(turn, folders)
+            pending = self._pending_with_own(turn, folders)
         return pending
 
     def _taken(self, record: str, turn: Turn, after: int | None) -> Outcome:
@@ -195,9 +234,6 @@ class Combiner(PerProcess):
         return Outcome((), version)
 
     # ------------------------------------------------------------------- parts
-
-    def _pending(self, turn: Turn, folders: Iterable[str]) -> list[Pending]:
-        return self._journal.intakes.pending(turn.ledger.mark, folders)[:_BATCH]
 
     def _write(
         self,
@@ -235,14 +271,25 @@ class Combiner(PerProcess):
     def _check_conditions(self, turn: Turn, event: Event, record: str | None = None) -> Conditions:
         conditions = turn.ledger.conditions()
         if conditions.successor is not None:
-            raise StoreError(
-                f"{self._journal.address} ended and goes on as journal {conditions.successor}; "
-                "open that one"
-            )
+            where = self._successor(turn) or f"journal {conditions.successor}"
+            why = f"{self._journal.address} ended and goes on as {where}; open that one"
+            if not _may_wait(event):
+                raise StoreError(why)
+            record = record or self._own_intake().write(event).id
+            message = f"{why}. Record {record} is safe in the intake. Try: lineage recover"
+            raise StoreBusy(message, record=record)
         if conditions.unknown is not None:
             why = f"the store holds {conditions.unknown!r} events of a newer release"
             raise self._kept(event, StoreTooNew, why, record)
         return conditions
+
+    def _successor(self, turn: Turn) -> str | None:
+        """Return the address of the store that goes on where this one ended."""
+        for commit in self._journal.read(turn.head.number - 1, turn.head.number):
+            for entry in commit.entries:
+                if isinstance(entry.event, SucceededBy):
+                    return entry.event.store
+        return None
 
     def _kept(
         self, event: Event, error: type[StoreError], why: str, record: str | None = None
@@ -253,16 +300,23 @@ class Combiner(PerProcess):
         message = f"{why}; record {record} is safe in the intake, {advice}. Try: lineage where"
         return StoreBusy(message, record=record) if error is StoreBusy else error(message)
 
+    def _parked(self, entry: Entry, error: StoreUnreachable) -> StoreError:
+        """Put a record that may have been committed into the intake of this host, under its id."""
+        if not (_may_wait(entry.event) and self._journal.intakes.keep(entry, self._about)):
+            return error
+        self._writer, self._sequence = new_id(), 0  # so that no later mark can pass over it
+        return self._kept(entry.event, StoreBusy, str(error), entry.id)
+
     def _landed(self, entry: Entry) -> Outcome | None:
         """Look whether a record is in the journal although its writer was told otherwise."""
         with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
-            if turn.ledger.mark(entry.writer).sequence >= entry.sequence:
+            if _is_taken(turn, entry):
                 return Outcome((), turn.ledger.outcome(entry.writer))
         return None
 
     def _own_intake(self) -> Writer:
         if self._intake is None:
-            self._intake = self._journal.intakes.writer(self._about)
+            self._intake = self._journal.intakes.crowd(self._about)
         return self._intake
 
     def _pause(self) -> None:
@@ -278,3 +332,12 @@ class Combiner(PerProcess):
 def _writers(pending: Iterable[Pending]) -> int:
     """Return how many writers' records these are."""
     return len({each.entry.writer for each in pending})
+
+
+def _is_taken(turn: Turn, entry: Entry) -> bool:
+    return turn.ledger.mark(entry.writer).sequence >= entry.sequence
+
+
+def _may_wait(event: Event) -> bool:
+    """Tell whether an event can be committed later by somebody else."""
+    return isinstance(event, (Published, Used, RunStarted, RunEnded))

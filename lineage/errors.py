@@ -19,6 +19,7 @@
         ├── StoreNotFoundError (FileNotFoundError)
         ├── StoreUnsuitable (ValueError)      this journal cannot live in that place
         ├── StoreBusy (TimeoutError)          the gate did not open in time
+        ├── StoreUnreachable (ConnectionError) the server or bucket does not answer
         ├── StoreReadOnly (PermissionError)
         ├── StoreFull (OSError)               no space left: nothing was written
         ├── StoreTooNew                       written by a newer release; this one only reads
@@ -52,6 +53,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreReadOnly",
     "StoreTooNew",
+    "StoreUnreachable",
     "StoreUnsuitable",
     "URIError",
 ]
@@ -240,7 +242,7 @@ class StoreUnsuitable(StoreError, ValueError):
 
 
 class StoreBusy(StoreError, TimeoutError):
-    """The gate did not open within the deadline.
+    """The store did not take it in time: its gate did not open, or nothing answered.
 
     Attributes:
         record: id of the record that waits in the intake, or None when nothing was written.
@@ -249,6 +251,10 @@ class StoreBusy(StoreError, TimeoutError):
     def __init__(self, message: str, *, record: str | None = None) -> None:
         self.record = record
         super().__init__(message)
+
+
+class StoreUnreachable(StoreError, ConnectionError):
+    """The place where the store is kept does not answer: a server, a bucket, the way there."""
 
 
 class StoreReadOnly(StoreError, PermissionError):

@@ -10,7 +10,7 @@ import os
 import stat
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from .clock import new_id
 from .errors import LineageError, StoreFull, StoreReadOnly
@@ -18,11 +18,12 @@ from .errors import LineageError, StoreFull, StoreReadOnly
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Files", "explain"]
+__all__ = ["Files", "explain", "folder_mode"]
 
 _TEMPORARY = ".new-"
 _SLOW = 0.002  # seconds for one read: from here on threads cost less than they save
 _TOGETHER = 32  # reads at a time
+_PIECE = 1 << 22  # bytes of a file held in memory while it is copied
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -38,8 +39,14 @@ def explain(error: OSError, what: str) -> LineageError | OSError:
 
 
 class Files:
-    """The real disk."""
+    """The real disk.
 
+    Attributes:
+        mode: permissions of every file that is made, e.g. 0o660, whatever the umask says; those
+            who may read a file may also enter its folder. None leaves it to the umask.
+    """
+
+    mode: int | None = None
     _slow = False  # as the last read was
 
     def names(self, folder: str) -> list[str]:
@@ -60,12 +67,30 @@ class Files:
                         sizes[entry.name] = status.st_size
         return sizes
 
-    def read(self, path: str, offset: int = 0) -> bytes:
-        """Read a file from ``offset`` to its end."""
+    def ages(self, folder: str) -> Mapping[str, float]:
+        """Map the regular files of a folder to the seconds since they were written.
+
+        The clock of a file server is not ours; a file made now shows what time it is there.
+        """
+        now = 0.0
+        with suppress(OSError):
+            probe = self._put_temporary(folder, b"")
+            now = os.stat(probe).st_mtime
+            self.remove(probe)
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            return {
+                entry.name: now - entry.stat().st_mtime
+                for entry in entries
+                if entry.is_file() and not entry.name.startswith(_TEMPORARY)
+            }
+        return {}
+
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Read a file from ``offset`` on, to its end or ``size`` bytes of it."""
         with open(path, "rb") as file:
             if offset:
                 file.seek(offset)
-            return file.read()
+            return file.read(-1 if size is None else size)
 
     def read_many(self, places: Sequence[tuple[str, int]]) -> Iterator[bytes | None]:
         """Yield the content of files from an offset on, None for those that are not there.
@@ -105,12 +130,15 @@ class Files:
             os.mkdir(folder)
         except FileExistsError:
             return
+        if self.mode is not None:
+            os.chmod(folder, folder_mode(self.mode))
         self.sync_folder(parent)
 
     def open_append(self, path: str) -> int:
         """Create a file for durable appends and return its descriptor."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
+        self._permit(descriptor)
         self.sync_folder(os.path.dirname(path))
         return descriptor
 
@@ -132,18 +160,27 @@ class Files:
             try:
                 self._link(temporary, path)
             except OSError:
-                # NFS may lose the reply of a link that was made: two names then prove it
-                if os.stat(temporary).st_nlink != 2:
+                # NFS may lose the reply of a link that was made; asked again, it says EEXIST
+                if not _are_same(temporary, path):
                     raise
         finally:
-            self._unlink(temporary)
+            self.remove(temporary)
         self.sync_folder(folder)
 
     def put_over(self, path: str, data: bytes) -> None:
         """Replace a file's content, wholly and durably, or not at all."""
-        folder = os.path.dirname(path)
-        os.replace(self._put_temporary(folder, data), path)
-        self.sync_folder(folder)
+        self._rename(self._put_temporary(os.path.dirname(path), data), path)
+
+    def copy(self, path: str, target: str) -> None:
+        """Put a copy of a file in a place, wholly and durably, over what may be there."""
+        with open(path, "rb") as source:
+            temporary = self._put_temporary(os.path.dirname(target), source)
+        self._rename(temporary, target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file that may be gone already."""
+        with suppress(FileNotFoundError):
+            self._unlink(path)
 
     def sync_folder(self, folder: str) -> None:
         """Make a folder's names durable."""
@@ -153,23 +190,66 @@ class Files:
         finally:
             os.close(descriptor)
 
+    def _rename(self, temporary: str, path: str) -> None:
+        inode = os.stat(temporary).st_ino
+        try:
+            self._replace(temporary, path)
+        except OSError:
+            # the reply of a rename can be lost too; asked again, it finds no source
+            if os.path.exists(temporary) or os.stat(path).st_ino != inode:
+                self.remove(temporary)
+                raise
+        self.sync_folder(os.path.dirname(path))
+
     def _link(self, path: str, name: str) -> None:
         os.link(path, name)
+
+    def _replace(self, path: str, name: str) -> None:
+        os.replace(path, name)
 
     def _unlink(self, path: str) -> None:
         os.unlink(path)
 
-    def _put_temporary(self, folder: str, data: bytes) -> str:
+    def _permit(self, descriptor: int) -> None:
+        if self.mode is not None:
+            os.fchmod(descriptor, self.mode)
+
+    def _put_temporary(self, folder: str, data: bytes | BinaryIO) -> str:
         path = os.path.join(folder, _TEMPORARY + new_id())
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        # one sync of a whole file, not one of each piece
+        flags |= os.O_DSYNC if isinstance(data, bytes) else 0
         descriptor = os.open(path, flags, 0o666)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            self._permit(descriptor)
+            pieces = (data,) if isinstance(data, bytes) else iter(lambda: data.read(_PIECE), b"")
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            if not isinstance(data, bytes):
+                os.fsync(descriptor)
         except BaseException:
             os.unlink(path)
             raise
         finally:
             os.close(descriptor)
         return path
+
+
+def folder_mode(mode: int) -> int:
+    """Return the permissions of folders with files of a mode: 0o660 makes 0o2770.
+
+    The set-group bit has all that is made below belong to the folder's group.
+    """
+    return mode | (mode & 0o444) >> 2 | 0o2000
+
+
+def _are_same(path: str, name: str) -> bool:
+    """Tell whether two names are of one file, as the server sees it."""
+    try:
+        # opening, unlike stat, asks an NFS server for what it knows now
+        with open(path, "rb") as one, open(name, "rb") as other:
+            return os.path.sameopenfile(one.fileno(), other.fileno())
+    except OSError:
+        return False

@@ -11,11 +11,13 @@ if TYPE_CHECKING:  # as typing's, without its import
     from collections.abc import Mapping
 
 __all__ = [
+    "BUCKET",
     "FLEETING",
     "LOCAL",
     "NETWORK",
     "UNKNOWN",
     "cache_folder",
+    "data_home",
     "filesystem",
     "filesystem_kind",
 ]
@@ -23,6 +25,7 @@ __all__ = [
 LOCAL = "local"
 FLEETING = "fleeting"  # a container's layer or memory: local, and gone with it
 NETWORK = "network"
+BUCKET = "bucket"  # shown as a folder: links, renames and appends are imitated, if at all
 UNKNOWN = "unknown"
 
 _LOCAL = frozenset({
@@ -37,6 +40,12 @@ _NETWORK = frozenset({
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs",
     "fuse.sshfs", "fuse.weka", "gfs2", "glusterfs", "gpfs", "lustre", "mmfs", "nfs", "nfs4",
     "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+})  # fmt: skip
+
+_BUCKETS = frozenset({
+    "alluxio-fuse", "blobfuse", "blobfuse2", "cosfs", "curlftpfs", "davfs", "davfs2", "fuse_dfs",
+    "gcsfuse", "geesefs", "goofys", "hdfs", "jindo-fuse", "mount-s3", "mountpoint-s3", "obsfs",
+    "ossfs", "rclone", "riofs", "s3backer", "s3fs", "s3ql", "yas3fs",
 })  # fmt: skip
 
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
@@ -57,7 +66,7 @@ def filesystem(
             lines = file.read().splitlines()
     except OSError:
         return LOCAL, "?"
-    best, name = "", "?"
+    best, name, source = "", "?", ""
     for line in lines:
         left, _, right = line.partition(" - ")
         mount = left.split()[4]
@@ -65,7 +74,9 @@ def filesystem(
             mount = mount.replace(escape, char)
         inside = target == mount or target.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):  # a later mount covers an earlier one
-            best, name = mount, right.split()[0]
+            best, (name, source) = mount, right.split()[:2]
+    if name == "fuse":  # which program shows it stands in place of a device
+        name = f"fuse.{source}"
     return filesystem_kind(name), name
 
 
@@ -74,8 +85,10 @@ def filesystem_kind(name: str) -> str:
 
     Returns:
         ``local``; ``fleeting``: a container's layer or memory; ``network``: the same for all hosts
-        that mount it; or ``unknown``.
+        that mount it; ``bucket``: an object store that is shown as a folder; or ``unknown``.
     """
+    if name.removeprefix("fuse.") in _BUCKETS:
+        return BUCKET
     if name in _LOCAL:
         return LOCAL
     if name in _FLEETING:
@@ -83,17 +96,27 @@ def filesystem_kind(name: str) -> str:
     return NETWORK if name in _NETWORK else UNKNOWN
 
 
-def cache_folder(root: str, journal: str, environ: "Mapping[str, str] | None" = None) -> str | None:
+def data_home(environ: "Mapping[str, str]") -> str:
+    """Return the folder of the user's data: ``XDG_DATA_HOME``, or ``~/.local/share``."""
+    return environ.get("XDG_DATA_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"
+    )
+
+
+def cache_folder(
+    root: str | None, journal: str, environ: "Mapping[str, str] | None" = None
+) -> str | None:
     """Choose a folder on a local disk for the projections of a journal, or None for memory.
 
-    In order: ``LINEAGE_CACHE``; the store's own folder when that is on a local disk and writable;
-    ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary folder.
+    In order: ``LINEAGE_CACHE``; the store's own folder (``root``, if it has one) when that is on a
+    local disk and writable; ``XDG_CACHE_HOME`` or ``~/.cache`` when that is local; the temporary
+    folder.
     """
     environ = os.environ if environ is None else environ
     if environ.get("LINEAGE_CACHE"):
         return os.path.join(environ["LINEAGE_CACHE"], journal)
     local = (LOCAL, FLEETING)
-    if filesystem(root)[0] in local and os.access(root, os.W_OK):
+    if root is not None and filesystem(root)[0] in local and os.access(root, os.W_OK):
         return os.path.join(root, "cache")
     home = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if filesystem(home)[0] in local:

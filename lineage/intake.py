@@ -1,31 +1,38 @@
 """A writer's own append-only file: one durable write a record, no lock, no waiting.
 
-A line is ``<crc32 of the rest, 8 hex digits> <json>``; the first line says who writes. A write
-that was cut off (full disk, power loss) leaves a line that does not verify; readers pass over it
-and the writer goes on behind it. Sequence numbers only grow, so a reader knows by one number per
-writer what the journal has taken already.
+After a write that was cut off the writer goes on behind it. Sequence numbers only grow, so a reader
+knows by one number per writer what the journal has taken already.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-from zlib import crc32
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Entry, Mark
-from .events import KINDS, Event, from_payload
 from .files import Files, explain
-from .metadata import canonical_json
+from .lines import entries, header_line, is_newer, parse_line, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["FolderIntakes", "Intakes", "MemoryIntakes", "Pending", "Writer"]
+    from .events import Event
+
+__all__ = [
+    "FileWriter",
+    "FolderIntakes",
+    "Intakes",
+    "Pending",
+    "Sequence",
+    "Waiting",
+    "Writer",
+    "describe_waiting",
+    "in_order",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -40,11 +47,39 @@ class Pending:
     mark: Mark
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Records of one writer that no commit has taken.
+
+    Attributes:
+        place: where they lie.
+        writer: its id.
+        records: how many.
+        since: when the oldest of them was made.
+        host: where they were written, if known.
+        run: the run that they belong to, if known.
+        damaged: lines among them that do not verify, and are passed over.
+        obstacle: why readers leave them alone; empty when the next one takes them in.
+    """
+
+    place: str
+    writer: str
+    records: int
+    since: str
+    host: str | None = None
+    run: str | None = None
+    damaged: int = 0
+    obstacle: str = ""
+
+
 class Writer(Protocol):
     """What takes records, one durable append each."""
 
     def append(self, event: Event) -> str:
         """Write one record and return its id."""
+
+    def write(self, event: Event) -> Entry:
+        """Write one record and return it."""
 
     def close(self) -> None:
         """Give everything back; the records stay."""
@@ -54,9 +89,20 @@ class Intakes(Protocol):
     """All writers' records of one store that may be pending."""
 
     def writer(self, about: Mapping[str, Any], folder: str | None = None) -> Writer:
-        """Return a new writer, to the store's own intake or to another folder.
+        """Return a new writer that waits for no network, for what a training loop records.
 
-        ``about`` says who writes: run, host.
+        Its records lie in ``folder``, by default in the store's own intake or, where that is
+        far away, in a folder of this host. ``about`` says who writes: run, host.
+        """
+
+    def crowd(self, about: Mapping[str, Any]) -> Writer:
+        """Return a new writer to the store's own intake, where all other writers look."""
+
+    def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
+        """Keep what may or may not have been committed on this host, under its own id.
+
+        Whoever combines takes it, or finds it taken. The writer it is of writes no more. False
+        means that there is no such place.
         """
 
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
@@ -65,11 +111,14 @@ class Intakes(Protocol):
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell quickly whether there may be any."""
 
+    def waiting(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Waiting]:
+        """Describe what is pending, and what is left alone, by its writers."""
+
     def blank(self, event: str) -> None:
         """Remove the text of one record for good."""
 
 
-class _Sequence:
+class Sequence:
     """Ids and times of one writer: both only grow, whatever the clock does."""
 
     def __init__(self, clock: Clock) -> None:
@@ -79,18 +128,35 @@ class _Sequence:
         self._time = ""
 
     def entry(self, event: Event) -> Entry:
+        """Give an event its id and time."""
         self._last += 1
         self._time = max(self._time, self._clock.now())
         return Entry(f"{self.writer}-{self._last}", self._time, event)
 
 
 class FolderIntakes:
-    """Intakes as files of one folder, ``<writer>.jsonl``."""
+    """Intakes as files of one folder, ``<writer>.jsonl``.
 
-    def __init__(self, folder: str, files: Files | None = None, clock: Clock | None = None) -> None:
+    Args:
+        folder: where the store's own lie.
+        files: what stands between this and the disk.
+        clock: for the times of records.
+        ours: tells whether the id of a journal means this one. Checkpoints may lie where records
+            for another store were written before; those stay.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        files: Files | None = None,
+        clock: Clock | None = None,
+        *,
+        ours: Callable[[str], bool] | None = None,
+    ) -> None:
         self.folder = folder
         self._files = files or Files()
         self._clock = clock or SystemClock()
+        self._ours = ours or (lambda _: True)
         # what was found wholly taken: path -> size; saves reading a file that did not grow
         self._taken: dict[str, int] = {}
 
@@ -98,41 +164,69 @@ class FolderIntakes:
         """Return a new writer; its file is made with the first record."""
         return FileWriter(folder or self.folder, about, self._files, self._clock)
 
+    def crowd(self, about: Mapping[str, Any]) -> FileWriter:
+        """Return a new writer; this folder is where all look."""
+        return self.writer(about)
+
+    def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
+        """Keep what may or may not have been committed, in a file of its own."""
+        self._files.make_folder(self.folder)
+        path = os.path.join(self.folder, entry.writer + SUFFIX)
+        try:
+            descriptor = self._files.open_append(path)
+            try:
+                self._files.append(descriptor, header_line(entry.writer, self._clock, about))
+                self._files.append(descriptor, write_line(entry))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise explain(error, "the intake") from error
+        return True
+
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
         """Return the records behind each writer's mark, ordered by their times."""
         grown: list[tuple[str, Mark]] = []
-        for folder in (self.folder, *folders):
-            for name, size in self._files.sizes(folder).items():
-                if name.endswith(SUFFIX):
-                    path = os.path.join(folder, name)
-                    if self._taken.get(path) != size:
-                        taken = mark(name.removesuffix(SUFFIX))
-                        if taken.offset >= size:
-                            self._taken[path] = size
-                        else:
-                            grown.append((path, taken))
+        for path, writer, size in self._paths(folders):
+            if self._taken.get(path) != size:
+                taken = mark(writer)
+                if taken.offset >= size:
+                    self._taken[path] = size
+                else:
+                    grown.append((path, taken))
         # from the end of the line before, which shows that the mark belongs to this file
         places = [(path, max(0, taken.offset - 1)) for path, taken in grown]
-        found = [
-            pending
-            for (path, taken), (_, start), data in zip(
-                grown, places, self._files.read_many(places), strict=True
-            )
-            for pending in self._records(path, taken, start, data)
-        ]
-        # each writer's times grow, so this keeps every writer's own order
-        found.sort(key=lambda pending: (pending.entry.occurred, pending.entry.writer))
-        return found
+        found: dict[str, Pending] = {}  # a folder may be named twice, or have been copied
+        contents = self._files.read_many(places)
+        for (path, taken), (_, start), data in zip(grown, places, contents, strict=True):
+            for pending in self._records(path, taken, start, data):
+                found.setdefault(pending.entry.id, pending)
+        return in_order(list(found.values()))
 
     def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
         """Tell quickly whether a file grew behind its mark, without reading any."""
         return any(
-            size != self._taken.get(os.path.join(folder, name))
-            and size > mark(name.removesuffix(SUFFIX)).offset
-            for folder in (self.folder, *folders)
-            for name, size in self._files.sizes(folder).items()
-            if name.endswith(SUFFIX)
+            size != self._taken.get(path) and size > mark(writer).offset
+            for path, writer, size in self._paths(folders)
         )
+
+    def waiting(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Waiting]:
+        """Describe what is pending, file by file."""
+        found: dict[str, Waiting] = {}
+        for path, writer, size in self._paths(folders):
+            taken = mark(writer)
+            if taken.offset < size:
+                lines = self._files.read(path).split(b"\n")[:-1]
+                waiting = describe_waiting(path, writer, lines, taken, self._ours)
+                if waiting.records and writer not in found:
+                    found[writer] = waiting
+        return list(found.values())
+
+    def _paths(self, folders: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+        """Yield (path, writer, bytes) of all files there are."""
+        for folder in dict.fromkeys((self.folder, *folders)):
+            for name, size in self._files.sizes(folder).items():
+                if name.endswith(SUFFIX):
+                    yield os.path.join(folder, name), name.removesuffix(SUFFIX), size
 
     def blank(self, event: str) -> None:
         """Overwrite the record of an event with spaces of the same length."""
@@ -142,7 +236,7 @@ class FolderIntakes:
         data = self._files.read(path)
         start = 0
         for line in data.splitlines(keepends=True):
-            parsed = _parse(line.rstrip(b"\n"))
+            parsed = parse_line(line.rstrip(b"\n"))
             if parsed is not None and parsed.get("id") == event:
                 with open(path, "r+b") as file:
                     file.seek(start)
@@ -156,8 +250,11 @@ class FolderIntakes:
         if start and data and data[:1] != b"\n":  # the mark is of another file of that name
             start, data = 0, self._files.read(path)
         data = data or b""
+        if start == 0 and (journal := _journal_of(data)) and not self._ours(journal):
+            self._taken[path] = len(data)
+            return
         last, nothing = mark.sequence, True
-        for entry, end in _entries(path, data):
+        for entry, end in entries(path, data):
             if entry is None:  # of a kind that only a newer release can take
                 return
             if entry.sequence > last:
@@ -177,7 +274,7 @@ class FileWriter:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._sequence = _Sequence(self._clock)
+        self._sequence = Sequence(self._clock)
         self._descriptor: int | None = None
         self._torn = False
 
@@ -187,7 +284,11 @@ class FileWriter:
         return os.path.join(self._folder, self._sequence.writer + SUFFIX)
 
     def append(self, event: Event) -> str:
-        """Write one record with one durable append, and return its id.
+        """Write one record with one durable append, and return its id; raises as ``write``."""
+        return self.write(event).id
+
+    def write(self, event: Event) -> Entry:
+        """Write one record with one durable append, and return it.
 
         Raises:
             StoreFull: no space; nothing that counts was written.
@@ -198,7 +299,7 @@ class FileWriter:
             self._begin()
         with self._lock:
             entry = self._sequence.entry(event)
-            data = _line(_record(entry))
+            data = write_line(entry)
             try:
                 if self._descriptor is None:
                     data = self._open() + data
@@ -209,7 +310,7 @@ class FileWriter:
                 self._torn = True
                 raise explain(error, "the intake") from error
             self._torn = False
-            return entry.id
+            return entry
 
     def close(self) -> None:
         """Give the descriptor back. The file stays until it was combined and beyond."""
@@ -221,107 +322,46 @@ class FileWriter:
     def _open(self) -> bytes:
         self._files.make_folder(self._folder)
         self._descriptor = self._files.open_append(self.path)
-        return _line({
-            "intake": 1, "writer": self._sequence.writer, "pid": self._pid,
-            "created": self._clock.now(), **self._about,
-        })  # fmt: skip
+        return header_line(self._sequence.writer, self._clock, self._about)
 
     def _descriptor_or_fail(self) -> int:
         assert self._descriptor is not None  # opened just above
         return self._descriptor
 
 
-class MemoryIntakes:
-    """Intakes of a memory journal: a list."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self._entries: list[Entry] = []
-        self._lock = threading.Lock()
-
-    def writer(self, about: Mapping[str, Any], folder: str | None = None) -> MemoryWriter:
-        """Return a new writer."""
-        del about, folder
-        return MemoryWriter(self._entries, self._lock, self._clock)
-
-    def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
-        """Return the records behind each writer's mark, ordered by their times."""
-        del folders
-        with self._lock:
-            entries = [e for e in self._entries if e.sequence > mark(e.writer).sequence]
-        entries.sort(key=lambda entry: (entry.occurred, entry.writer))
-        return [Pending(entry, Mark(entry.sequence)) for entry in entries]
-
-    def has_pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> bool:
-        """Tell whether there are any."""
-        del folders
-        return bool(self.pending(mark))
-
-    def blank(self, event: str) -> None:
-        """Forget the record of an event."""
-        with self._lock:
-            self._entries[:] = [entry for entry in self._entries if entry.id != event]
+def in_order(found: list[Pending]) -> list[Pending]:
+    """Return records in the order to take them; each writer's times grow, so it keeps theirs."""
+    return sorted(found, key=lambda pending: (pending.entry.occurred, pending.entry.writer))
 
 
-class MemoryWriter:
-    """One writer to a memory journal."""
-
-    def __init__(self, entries: list[Entry], lock: threading.Lock, clock: Clock) -> None:
-        self._entries, self._lock = entries, lock
-        self._sequence = _Sequence(clock)
-
-    def append(self, event: Event) -> str:
-        """Note one record and return its id."""
-        with self._lock:
-            entry = self._sequence.entry(event)
-            self._entries.append(entry)
-        return entry.id
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-def _record(entry: Entry) -> dict[str, Any]:
-    event = entry.event
-    return {
-        "id": entry.id, "kind": event.kind, "form": event.form, "occurred": entry.occurred,
-        "payload": event.payload(),
-    }  # fmt: skip
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    body = canonical_json(record).encode("ascii")
-    return b"%08x %b\n" % (crc32(body), body)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """Read one line, or return None when it was cut off or damaged."""
-    checksum, _, body = line.partition(b" ")
-    try:
-        if len(checksum) != 8 or int(checksum, 16) != crc32(body):
-            return None
-        parsed = json.loads(body)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _entries(path: str, data: bytes) -> Iterator[tuple[Entry | None, int]]:
-    """Yield (entry, end of its line); None in place of one that a newer release wrote."""
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        line, start = data[start:end], end + 1
-        record = _parse(line)
+def describe_waiting(
+    place: str, writer: str, lines: Iterable[bytes], mark: Mark, ours: Callable[[str], bool]
+) -> Waiting:
+    """Describe what of one writer's lines no commit has taken."""
+    about: Mapping[str, Any] = {}
+    behind: list[dict[str, Any]] = []
+    damaged = 0
+    for line in lines:
+        record = parse_line(line)
         if record is None:
-            if line.strip():  # spaces are what redaction leaves
-                _log.warning("%s: a record was cut off and is left out", path)
-            continue
-        if "intake" in record:
-            continue
-        kind = KINDS.get(record["kind"])
-        if kind is None or record["form"] > kind.form:
-            _log.warning("%s: %s records need a newer release; left for it", path, record["kind"])
-            yield None, start
-            return
-        event = from_payload(record["kind"], record["payload"], form=record["form"])
-        yield Entry(record["id"], record["occurred"], event), start
+            damaged += bool(line.strip())
+        elif "intake" in record:
+            about = record
+        elif int(record["id"].partition("-")[2]) > mark.sequence:
+            behind.append(record)
+    obstacle = ""
+    if any(is_newer(record) for record in behind):
+        obstacle = "needs a newer release"
+    if about.get("journal") and not ours(about["journal"]):
+        obstacle = f"belongs to journal {about['journal']}"
+    return Waiting(
+        place=place, writer=writer, records=len(behind), obstacle=obstacle, damaged=damaged,
+        since=behind[0]["occurred"] if behind else "", host=about.get("host"),
+        run=about.get("run"),
+    )  # fmt: skip
+
+
+def _journal_of(data: bytes) -> str | None:
+    """Return the id of the journal that a file says it was written for."""
+    header = parse_line(data[: max(0, data.find(b"\n"))]) or {}
+    return header.get("journal") if "intake" in header else None

@@ -23,9 +23,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .clock import SystemClock, read_time
-from .errors import LineageError, PinsFailed, StoreError, StoreReadOnly
-from .files import Files, explain
-from .journal.kinds import folder_beside
+from .errors import (
+    LineageError,
+    PinsFailed,
+    StoreBusy,
+    StoreError,
+    StoreReadOnly,
+    StoreUnreachable,
+)
+from .files import explain
+from .journal.kinds import open_shelf
 from .launch import Launch, Process, user
 from .metadata import canonical_json
 from .registry import open_store
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 
     from .model import Version
     from .registry import Lineage
+    from .shelf import Shelf
 
 __all__ = ["Pinned", "pin_job"]
 
@@ -45,6 +53,7 @@ _log = logging.getLogger(__name__)
 TIMEOUT = 600.0
 _STUCK = 60.0  # seconds after which a claim that does not get on is overtaken
 _PAUSES = (0.02, 0.5)  # seconds between looks, growing
+_WHAT = "the pins of the job"
 _OLD = 86400.0  # seconds after which the user should hear that pins are not of today
 
 
@@ -136,11 +145,11 @@ def _pin(
                 yield mine
 
     launch = Launch.read(environ)
-    folder = folder_beside(address, "pins")
-    if launch.job is None or folder is None:
+    shelf = open_shelf(address)
+    if launch.job is None or shelf is None:
         with opened() as journal:
             return {each: Pinned.of(journal.resolve(each)) for each in asked}
-    return _Book(folder, launch, environ, opened, timeout).pins(asked)
+    return _Book(shelf, launch, environ, opened, timeout).pins(asked)
 
 
 class _Book:
@@ -148,7 +157,7 @@ class _Book:
 
     def __init__(
         self,
-        folder: str,
+        shelf: Shelf,
         launch: Launch,
         environ: Mapping[str, str],
         opened: Callable[[], AbstractContextManager[Lineage]],
@@ -164,11 +173,11 @@ class _Book:
         )
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
-        self._files = Files()
+        self._shelf = shelf
         # readable, and still one file for each job whatever its id holds
         slug = re.sub(r"[^\w.-]+", "-", self._job)[:60]
         mark = hashlib.sha256(self._job.encode()).hexdigest()[:8]
-        self._base = os.path.join(folder, f"{slug}-{mark}")
+        self._base = f"pins/{slug}-{mark}"
         attempt = hashlib.sha256(f"{launch.group}".encode()).hexdigest()[:8]
         self._failure = f"{self._base}.failed-{attempt}.json"
 
@@ -188,22 +197,27 @@ class _Book:
         claim = f"{path}.claim"
         seen, since, pause = "", time.monotonic(), _PAUSES[0]
         while True:
-            page = _read_page(path)
-            if page is not None:
-                return self._check(page, path)
-            self._raise_failure(missing)
-            holder = self._claim(claim)
+            try:
+                page = self._read(path)
+                if page is not None:
+                    return self._check(page, path)
+                self._raise_failure(missing)
+                holder = self._claim(claim)
+            except (StoreBusy, StoreUnreachable):  # all ranks ask at once
+                if time.monotonic() > self._deadline:
+                    raise
+                holder = seen
             if holder is None:
                 return self._make(path, claim, number, missing)
             if holder != seen:
                 seen, since = holder, time.monotonic()
             if _is_gone(holder) or time.monotonic() - since > _STUCK:
-                self._files.put_over(claim, self._signature())
+                self._shelf.put_over(claim, self._signature())
                 return self._make(path, claim, number, missing)
             if time.monotonic() > self._deadline:
                 raise StoreError(
                     f"no rank resolved the references of job {self._job} in {self._timeout:g} s "
-                    f"({claim} says who tries); look at its log, and start again"
+                    f"({self._shelf.where(claim)} says who tries); look at its log, and start again"
                 )
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the ranks
             pause = min(pause * 1.5, _PAUSES[1])
@@ -212,7 +226,7 @@ class _Book:
         if page["owner"] != self._owner:
             raise StoreError(
                 f"job {self._job} was pinned by {page['owner']}, this one is of {self._owner}: two "
-                f"jobs with one id ({path}); set LINEAGE_JOB to tell them apart"
+                f"jobs with one id ({self._shelf.where(path)}); set LINEAGE_JOB to tell them apart"
             )
         age = time.time() - read_time(page["created"]).timestamp()
         level = logging.WARNING if age > _OLD else logging.INFO
@@ -222,15 +236,14 @@ class _Book:
     def _claim(self, claim: str) -> str | None:
         """Claim a page; return None when it is ours, else who has it."""
         try:
-            self._files.make_folder(os.path.dirname(claim))
-            self._files.put_new(claim, self._signature())
+            self._shelf.put_new(claim, self._signature())
         except FileExistsError:
             try:
-                return self._files.read(claim).decode()
+                return self._shelf.read(claim).decode()
             except FileNotFoundError:
                 return ""  # it was made in between
         except OSError as error:
-            problem = explain(error, "the pins of the job")
+            problem = error if isinstance(error, StoreError) else explain(error, _WHAT)
             if isinstance(problem, StoreReadOnly) and self._launch.world == 1:
                 return None  # nobody has to agree with us
             raise problem from error
@@ -252,19 +265,19 @@ class _Book:
                 "pins": {each: asdict(pin) for each, pin in pins.items()},
             }  # fmt: skip
             try:
-                self._files.put_new(path, canonical_json(page).encode())
+                self._shelf.put_new(path, canonical_json(page).encode())
             except FileExistsError:  # we were overtaken: their page counts
-                made = _read_page(path)
+                made = self._read(path)
                 assert made is not None  # just seen
                 return self._check(made, path)
             except OSError as error:
-                problem = explain(error, "the pins of the job")
+                problem = error if isinstance(error, StoreError) else explain(error, _WHAT)
                 if not isinstance(problem, StoreReadOnly) or self._launch.world > 1:
                     raise problem from error
             return pins
         finally:
-            with suppress(OSError):
-                os.unlink(claim)
+            with suppress(OSError, StoreError):
+                self._shelf.remove([claim])
 
     def _resolve(self, number: int, missing: list[str]) -> dict[str, Pinned]:
         with self._opened() as store:
@@ -281,32 +294,42 @@ class _Book:
         """Leave word of a failure for the other ranks of this attempt."""
         if self._launch.world > 1:
             text = {"references": missing, "error": str(error)}
-            self._files.put_over(self._failure, canonical_json(text).encode())
+            self._shelf.put_over(self._failure, canonical_json(text).encode())
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return _page(self._shelf.read(name), self._shelf.where(name))
+        except FileNotFoundError:
+            return None
 
     def _raise_failure(self, missing: list[str]) -> None:
         if self._launch.world == 1:
             return
-        failure = _read_page(self._failure)
+        failure = self._read(self._failure)
         if failure is not None and set(failure["references"]) & set(missing):
             raise PinsFailed(f"{failure['error']} (found by another rank of job {self._job})")
 
 
 def _handed_over(text: str) -> dict[str, Pinned]:
     """Read the page that a launcher gave us."""
-    page = json.loads(text) if text.lstrip().startswith("{") else _read_page(text)
-    if page is None:
-        raise StoreError(f"LINEAGE_PINS names {text}, which is not there; unset or correct it")
+    if text.lstrip().startswith("{"):
+        page = _page(text.encode(), "LINEAGE_PINS")
+    else:
+        try:
+            with open(text, "rb") as file:
+                page = _page(file.read(), text)
+        except FileNotFoundError:
+            message = f"LINEAGE_PINS names {text}, which is not there; unset or correct it"
+            raise StoreError(message) from None
     return {each: Pinned(**pin) for each, pin in page["pins"].items()}
 
 
-def _read_page(path: str) -> dict[str, Any] | None:
+def _page(data: bytes, where: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            page: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
-        return None
+        page: dict[str, Any] = json.loads(data)
     except ValueError as error:
-        raise StoreError(f"{path} is damaged ({error}); remove it to have it made anew") from None
+        message = f"{where} is damaged ({error}); remove it to have it made anew"
+        raise StoreError(message) from None
     return page
 
 

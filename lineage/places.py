@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from functools import lru_cache
 
-from .filesystems import NETWORK, UNKNOWN, filesystem
+from .filesystems import FLEETING, LOCAL, filesystem
 from .model import Location
 from .source import SourceURI
 
@@ -65,9 +65,9 @@ class Places:
 
     def _is_shared(self, path: str, device: int | None) -> bool:
         if device is None:
-            return filesystem(path)[0] in (NETWORK, UNKNOWN)
+            return filesystem(path)[0] not in (LOCAL, FLEETING)
         if device not in self._shared:
-            self._shared[device] = filesystem(path)[0] in (NETWORK, UNKNOWN)
+            self._shared[device] = filesystem(path)[0] not in (LOCAL, FLEETING)
         return self._shared[device]
 
 

@@ -30,11 +30,12 @@ from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from .commits import Head, Mark
+    from .intake import Waiting
     from .journal.base import Journal
     from .model import AliasMove, Artifact, Input, Location, Receipt, RunInfo
     from .run import UseReference
@@ -274,6 +275,17 @@ class Reader:
         with self.journal.peek() as ledger:
             return len(self.journal.intakes.pending(ledger.mark, ledger.conditions().intakes))
 
+    def waiting(self, folders: Iterable[str] = ()) -> list[Waiting]:
+        """Describe the records that wait in intakes by their writers, without combining them.
+
+        Args:
+            folders: intakes (``.../.lineage``) to look into besides those that runs declared.
+        """
+        self._check_open()
+        with self.journal.peek() as ledger:
+            everywhere = (*ledger.conditions().intakes, *folders)
+            return self.journal.intakes.waiting(ledger.mark, everywhere)
+
     def position(self) -> dict[str, Any]:
         """Return how far the journal and its index are."""
         self._check_open()
@@ -302,11 +314,15 @@ class Reader:
 
     # --------------------------------------------------------------- internal
 
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Bring the index up to date with everything that anyone recorded, and read from it."""
+    def reading(self, *, combine: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Bring the index up to date with everything that anyone recorded, and read from it.
+
+        Without ``combine``, records that wait go on waiting.
+        """
         self._check_open()
         head = self.journal.head()
-        if not self.journal.read_only and self._has_pending(head) and self._combiner.combine():
+        combine = combine and not self.journal.read_only and self._has_pending(head)
+        if combine and self._combiner.combine():
             head = self.journal.head()
         self._index.catch_up(head)
         return self._index.reading()

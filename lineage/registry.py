@@ -8,9 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from . import grammar
-from .errors import (
-    PublishRefused,
-)
+from .errors import PublishRefused, StoreBusy
 from .events import (
     AliasMoved,
     Deleted,
@@ -354,15 +352,28 @@ class Lineage(Reader):
             assert known is not None  # by us or by whoever was first
         return known
 
-    def combine(self) -> int:
-        """Bring all pending records into the journal; return how many there were."""
+    def combine(self, folders: Iterable[str] = ()) -> int:
+        """Bring all pending records into the journal; return how many there were.
+
+        Args:
+            folders: intakes (``.../.lineage``) to look into besides those that runs declared.
+        """
         self._check_open()
-        return self._combiner.combine()
+        return self._combiner.combine(folders)
 
     def commit(self, event: Event, *, expect: int | None = _ANY) -> Outcome:
         """Commit one event; the runs and the kit write through this."""
         self._check_open()
         return self._combiner.commit(event, expect=expect)
+
+    def tell(self, event: Event) -> None:
+        """Commit one event whose outcome nobody needs: it may as well wait in the intake."""
+        try:
+            self.commit(event)
+        except StoreBusy as error:
+            if error.record is None:
+                raise
+            _log.warning("%s", error)
 
     def intake_writer(self, folder: str | None, *, run: str) -> Writer:
         """Return a writer of records that are combined later, beside ``folder`` or our own."""

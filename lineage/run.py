@@ -69,7 +69,7 @@ class Run(Recording):
             id, name, launch, store.redactor, job_type=job_type, config=config, parent=parent,
             intake=self._intake,
         )  # fmt: skip
-        store.commit(started)
+        store.tell(started)
 
     # ------------------------------------------------------------------- using
 
@@ -266,7 +266,7 @@ class Run(Recording):
 
     def _commit(self, event: Used | RunEnded) -> None:
         self._check_open()
-        self._store.commit(event)
+        self._store.tell(event)
 
     def _check_open(self) -> None:
         if not self.is_open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .errors import StoreError, StoreUnsuitable
-from .filesystems import FLEETING, NETWORK, UNKNOWN, filesystem
+from .filesystems import FLEETING, LOCAL, data_home, filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import: ``lineage resolve`` stands on this module
@@ -98,12 +98,10 @@ def read_settings(path: str) -> dict[str, Any]:
 
 
 def _default(environ: Mapping[str, str]) -> StoreChoice:
-    home = environ.get("XDG_DATA_HOME") or os.path.join(
-        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"
-    )
+    home = data_home(environ)
     base = os.path.join(home, "nemotron-lineage")
     kind, name = filesystem(base)
-    if kind in (NETWORK, UNKNOWN):
+    if kind not in (LOCAL, FLEETING):
         path = os.path.join(base, "journal")
         return path, f"the default: a folder, since {home} is on {name}", None
     path = os.path.join(base, "lineage.db")

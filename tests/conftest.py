@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers import BucketServer, PostgresServer, postgres_server
 
 from nemotron import lineage
 from nemotron.lineage import Lineage
 
-_FOREIGN = ("LINEAGE_", "NEMOTRON_", "SLURM_", "TORCHELASTIC_", "WANDB_", "HF_", "NEMO_", "RAY_")
+FAR = ["objects", pytest.param("postgres", marks=pytest.mark.postgres)]
+LASTING = ["sqlite", "directory", *FAR]  # kinds of journals that outlive their process
+RUNNING: dict[str, object] = {}  # servers, for classes of hypothesis, which take no fixtures
+
+_FOREIGN = (
+    "LINEAGE_", "NEMOTRON_", "SLURM_", "TORCHELASTIC_", "WANDB_", "HF_", "NEMO_", "RAY_", "AWS_",
+    "PG", "GOOGLE_", "AZURE_",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +33,49 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[BucketServer]:
+    """An S3 endpoint on loopback, with one bucket."""
+    endpoint = BucketServer()
+    RUNNING["objects"] = endpoint
+    yield endpoint
+    endpoint.stop()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, as of nobody but this run of tests."""
+    with postgres_server() as server:
+        RUNNING["postgres"] = server
+        yield server
+
+
+@pytest.fixture
+def address_of(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], str]:
+    """Make addresses of stores that are not there yet: of a kind, with a name."""
+
+    def address_of(kind: str, name: str = "lineage") -> str:
+        if kind == "postgres":
+            server: PostgresServer = request.getfixturevalue("server")
+            return server.address()
+        if kind == "objects":
+            endpoint: BucketServer = request.getfixturevalue("endpoint")
+            for variable, value in endpoint.environ().items():
+                monkeypatch.setenv(variable, value)
+            return endpoint.address()
+        return str(tmp_path / (f"{name}.db" if kind == "sqlite" else name))
+
+    return address_of
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, address_of: Callable[[str, str], str]) -> str:
+    """The address of a store that is not made yet, of the kind that is asked for indirectly."""
+    return address_of(request.param, "lineage")
 
 
 @pytest.fixture(params=["lineage.db", "lineage", "memory:"], ids=["sqlite", "directory", "memory"])

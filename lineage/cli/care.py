@@ -8,8 +8,8 @@ import platform
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distributions, version
+from typing import TYPE_CHECKING
 
 from .. import audit
 from ..errors import LineageError
@@ -17,7 +17,11 @@ from ..filesystems import LOCAL, filesystem
 from ..settings import choose_store
 from .commands import Check, Command, Commands, open_store
 from .exits import DAMAGED
-from .present import say, show_json
+from .present import progress, say, show_json
+from .stores import show_waiting
+
+if TYPE_CHECKING:
+    from ..registry import Lineage
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -51,32 +55,12 @@ def _json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-@contextmanager
-def progress(title: str) -> Iterator[audit.Progress]:
-    """Show a progress bar on stderr when that is a terminal; give a function to move it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 # -------------------------------------------------------------------- the store
 
 
 def _where_words(parser: Parser) -> None:
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
+    parser.add_argument("--pending", action="store_true", help="list the records that wait")
     _json(parser)
 
 
@@ -84,6 +68,8 @@ def where(words: Words) -> int:
     """Say which store is used, why, how far its index is and what is pending."""
     address, why, _ = choose_store(words.store)
     with open_store(words) as store:
+        if words.pending:
+            return _pending(store, words)
         pending = store.pending()
         if words.rebuild:
             store.rebuild_index()
@@ -91,12 +77,26 @@ def where(words: Words) -> int:
             "store": address, "why": why, "kind": store.journal.kind, "id": store.journal.id,
             **store.position(), "pending": pending,
         }  # fmt: skip
+        with store.journal.peek() as ledger:
+            successor = ledger.conditions().successor
+        if successor is not None:
+            facts["ended"] = f"goes on as journal {successor}"
     if words.json:
         show_json(facts)
     else:
         width = max(map(len, facts))
         for key, value in facts.items():
             say(f"{key:{width}}  {value}")
+    return 0
+
+
+def _pending(store: Lineage, words: Words) -> int:
+    waiting = store.waiting()
+    if words.json:
+        show_json(waiting)
+    else:
+        show_waiting(waiting)
+        say(f"{sum(each.records for each in waiting)} records wait")
     return 0
 
 

@@ -91,7 +91,7 @@ def import_wandb(words: Words) -> int:
     from ..mirror.chosen import chosen_wandb
     from ..mirror.wandb import Server
     from ..mirror.wandb_import import LIMIT, WandbImport
-    from .care import progress
+    from .present import progress
 
     parts = words.what.split("/")
     if len(parts) not in (2, 3) or not all(parts):

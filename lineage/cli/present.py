@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,9 @@ from ..model import Input, Source, Version, VersionId
 from ..source import SourceURI
 from ..uri import ArtifactURI
 
-__all__ = ["brief", "plain", "say", "show_json", "table", "when"]
+__all__ = [
+    "brief", "plain", "progress", "progress_of_each", "say", "show_json", "table", "when",
+]  # fmt: skip
 
 
 def plain(value: Any) -> Any:
@@ -79,3 +82,52 @@ def brief(metadata: Mapping[str, Any], limit: int = 4) -> str:
 def _short(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 24 else text[:21] + "..."
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], object]]:
+    """Show a progress bar on stderr when that is a terminal; give a function to move it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def progress_of_each() -> Iterator[Callable[[Version], Callable[[int, int], object]]]:
+    """Show how far the bytes of a version are, as above; give a function to begin the next."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(),
+               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+
+        def begin(version: Version) -> Callable[[int, int], object]:
+            for done in bar.task_ids:
+                bar.remove_task(done)
+            task = bar.add_task(str(version.uri), total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        yield begin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import LineageError, StoreBusy, StoreError
@@ -13,7 +12,7 @@ from ..sealing import alone
 from ..seals import Verdict, seal_all
 from .commands import Command, Commands, open_store
 from .exits import CHANGED, GONE, LEFT_OUT, OK, UNVERIFIED, USAGE, explain
-from .present import say, show_json
+from .present import progress_of_each, say, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,34 +44,6 @@ def register(commands: Commands) -> None:
             "verify", "see whether versions are still there and unchanged", _verify_words, verify
         ),
     )
-
-
-@contextmanager
-def _bars() -> Iterator[Begin]:
-    """Show a progress bar on stderr when that is a terminal; give a function to begin the next."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(),
-               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-
-        def begin(version: Version) -> Move:
-            for done in bar.task_ids:
-                bar.remove_task(done)
-            task = bar.add_task(str(version.uri), total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        yield begin
 
 
 # ------------------------------------------------------------------------ sealing
@@ -108,7 +79,7 @@ def seal(words: Words) -> int:
     yield_to_others()
     sealed: list[Version] = []
     left_out: list[tuple[str, LineageError | OSError]] = []
-    with open_store(words) as store, _bars() as begin:
+    with open_store(words) as store, progress_of_each() as begin:
         some = _some(store, words, begin) if words.refs else _all(store, words, begin)
         for name, version, error in some:
             if error is not None:
@@ -168,7 +139,7 @@ def _verify_words(parser: Parser) -> None:
 
 def verify(words: Words) -> int:
     """Verify versions; the exit status is that of the worst."""
-    with open_store(words) as store, _bars() as begin:
+    with open_store(words) as store, progress_of_each() as begin:
         found = [store.verify(each, begin(store.version(each))) for each in words.refs]
     if words.json:
         show_json(found)

@@ -8,11 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import LineageError, MirrorUnready
-from .care import progress
 from .commands import Command, Commands, open_store
 from .exits import OK, UNDELIVERED
 from .foreign import seconds
-from .present import say, show_json
+from .present import progress, say, show_json
 
 if TYPE_CHECKING:
     from ..audit import Progress

@@ -140,6 +140,7 @@ class Projection(PerProcess):
             self._connection().execute("PRAGMA secure_delete=ON")
             with self.writing() as db:
                 self.settle(db, self._empty(db))
+            self._position = GENESIS
             head = self.catch_up()
             with self._passing(_PATIENCE):
                 self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -31,15 +31,17 @@ from ..errors import (
     StoreUnsuitable,
 )
 from ..files import Files, explain
-from ..filesystems import NETWORK, UNKNOWN, filesystem
+from ..filesystems import FLEETING, LOCAL, filesystem
 from ..intake import FolderIntakes
 from ..process import PerProcess
-from .base import GATE_TIMEOUT, HeadMoved, Journal, Turn, absent
+from .base import GATE_TIMEOUT, Journal, Turn, absent, in_batches, must_follow
 from .gate import Gate
 from .ledger import LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..intake import Intakes, Pending
 
 __all__ = ["SQLiteJournal"]
 
@@ -51,6 +53,7 @@ CREATE TABLE IF NOT EXISTS commits(
 {LEDGER_SCHEMA}
 """
 _HEAD = "SELECT number, hash, recorded FROM commits ORDER BY number DESC LIMIT 1"
+_INSERT = "INSERT INTO commits VALUES(?,?,?,?)"
 _CLOSE_TIMEOUT = 1.0
 
 
@@ -77,12 +80,13 @@ class SQLiteJournal(Journal, PerProcess):
         self.address = f"sqlite:///{self._path}"
         self.cache = self._path + ".d"
         kind, name = filesystem(self._path)
-        if kind in (NETWORK, UNKNOWN):
+        if kind not in (LOCAL, FLEETING):
             raise StoreUnsuitable(
                 f"{self._path} is on {name}, a {kind} filesystem where SQLite's locks do not "
                 f"hold; use a directory journal instead: {os.path.splitext(self._path)[0]}/"
             )
-        self.intakes = FolderIntakes(os.path.join(self.cache, "intake"), clock=clock)
+        intake = os.path.join(self.cache, "intake")
+        self.intakes = FolderIntakes(intake, clock=clock, ours=self.is_ours)
         self._gate = Gate(os.path.join(self.cache, "gate"))
         super().__init__()
         if not os.path.exists(self._path):
@@ -97,7 +101,7 @@ class SQLiteJournal(Journal, PerProcess):
     # -------------------------------------------------------------- life cycle
 
     def _begin(self) -> None:
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()  # who peeks may also read commits
         self._reader: sqlite3.Connection | None = None
         self._change: tuple[int] | None = None
         self._head = GENESIS
@@ -210,8 +214,9 @@ class SQLiteJournal(Journal, PerProcess):
     # ----------------------------------------------------------------- writing
 
     @contextmanager
-    def turn(self, timeout: float = GATE_TIMEOUT) -> Iterator[Turn]:
+    def turn(self, timeout: float = GATE_TIMEOUT, *, look: bool = True) -> Iterator[Turn]:
         """Take a turn to write."""
+        del look  # the transaction shows everything
         self._own()
         if self.read_only:
             raise StoreReadOnly(f"{self._path} is read-only here; ask its owner for write access")
@@ -222,7 +227,7 @@ class SQLiteJournal(Journal, PerProcess):
                 db = self._writer
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    yield _SQLiteTurn(db, self._path)
+                    yield _SQLiteTurn(db, self.intakes)
                 finally:
                     if self._pid == os.getpid() and db.in_transaction:
                         db.execute("ROLLBACK")
@@ -232,6 +237,18 @@ class SQLiteJournal(Journal, PerProcess):
             raise explain(error, self._path) from error
         except sqlite3.Error as error:
             raise _explain(error, self._path) from error
+
+    def adopt(self, commits: Iterable[Commit]) -> None:
+        """Append commits of another journal as they are, many in a transaction."""
+        for some in in_batches(commits):
+            with self.turn() as turn:
+                assert self._writer is not None  # the turn opened it
+                head = turn.head
+                for commit in some:
+                    head = must_follow(commit, head)
+                    turn.ledger.take(commit)
+                self._writer.executemany(_INSERT, map(_row, some))
+                self._writer.execute("COMMIT")
 
     @contextmanager
     def peek(self) -> Iterator[Ledger]:
@@ -262,18 +279,23 @@ class SQLiteJournal(Journal, PerProcess):
 
 
 class _SQLiteTurn(Turn):
-    def __init__(self, db: sqlite3.Connection, path: str) -> None:
-        self._db, self._path = db, path
+    def __init__(self, db: sqlite3.Connection, intakes: Intakes) -> None:
+        self._db, self._intakes = db, intakes
         row = db.execute(_HEAD).fetchone()
         self.head = Head(*row) if row else GENESIS
         self.ledger = Ledger(db)
 
+    def pending(self, folders: Iterable[str] = ()) -> list[Pending]:
+        return self._intakes.pending(self.ledger.mark, folders)
+
     def append(self, commit: Commit) -> None:
-        if commit.number != self.head.number + 1 or commit.previous != self.head.hash:
-            raise HeadMoved(f"commit {commit.number} does not follow head {self.head.number}")
-        row = (commit.number, commit.hash, commit.recorded, commit.text)
-        self._db.execute("INSERT INTO commits VALUES(?,?,?,?)", row)
+        must_follow(commit, self.head)
+        self._db.execute(_INSERT, _row(commit))
         self._db.execute("COMMIT")
+
+
+def _row(commit: Commit) -> tuple[int, str, str, str]:
+    return commit.number, commit.hash, commit.recorded, commit.text
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -11,20 +11,28 @@ A new kind of journal is proved by subclassing ``LastingJournalSuite`` and by
         lambda place, clock: MyJournal(place / "store", clock=clock)
     )
 
+One that hosts share also passes ``FaultyJournalSuite``, with ``Faults`` in front of its place.
+
 Needs pytest and hypothesis: ``pip install nemotron-lineage[testing]``.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing's, without its import
     from .clock import SetClock as SetClock
+    from .faults import Faults as Faults
+    from .faults import FaultyBucket as FaultyBucket
     from .faults import FaultyFiles as FaultyFiles
+    from .faulty import FaultyJournalSuite as FaultyJournalSuite
     from .records import publish as publish
     from .states import store_machine as store_machine
     from .suite import JournalSuite as JournalSuite
     from .suite import LastingJournalSuite as LastingJournalSuite
 
 _HOME = {
+    "Faults": "faults",
+    "FaultyBucket": "faults",
     "FaultyFiles": "faults",
+    "FaultyJournalSuite": "faulty",
     "JournalSuite": "suite",
     "LastingJournalSuite": "suite",
     "SetClock": "clock",

@@ -402,3 +402,57 @@ def test_picture_is_one_file_and_the_same_each_time(
     assert {"art://model:v2", "art://model:v1", "art://tokens:v1", "hf://org/raw"} <= named
     assert "url(#gone)" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+# -------------------------------------------------------------------- what waits
+
+
+def test_pending_records_are_listed_and_recovered(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "s.db")
+    with lineage.open(store) as opened, opened.run("train", intake=out) as run:
+        run.record("model", path=out, type="model")
+        assert main(["where", "--pending", "--store", store]) == 0
+        shown = capsys.readouterr().out
+        assert run.id in shown
+        assert str(out / ".lineage") in shown
+        assert "1 records wait" in shown
+        for options, says in ((["--dry-run"], "1 records wait"), ([], "1 records brought in")):
+            assert main(["recover", str(out), "--store", store, *options]) == 0
+            assert says in capsys.readouterr().out
+        assert main(["where", "--pending", "--json", "--store", store]) == 0
+        assert json.loads(capsys.readouterr().out) == []
+
+
+def test_records_of_another_store_are_left_and_named(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with lineage.open(tmp_path / "gone.db") as opened, opened.run("train", intake=out) as run:
+        run.record("model", path=out, type="model")
+    (file,) = (out / ".lineage").glob("*.jsonl")
+    store = str(tmp_path / "new.db")
+    assert main(["recover", str(out), "--store", store]) == 8
+    shown = capsys.readouterr()
+    assert "belongs to journal" in shown.out
+    assert "left alone" in shown.err
+    assert file.exists()
+
+
+def test_moved_store_says_so_and_merge_reports_differences(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, ours = (str(tmp_path / name) for name in ("old", "new.db", "ours.db"))
+    with lineage.open(old) as store, store.run("train") as run:
+        run.publish("model", path=out, type="model", metadata={"loss": 2.5})
+    assert main(["move", old, new, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ended"] is True
+    assert main(["where", "--store", old]) == 0
+    assert "goes on as journal" in capsys.readouterr().out
+    assert main(["merge", new, "--as", "them", "--store", ours]) == 0
+    assert "them/model: 1 imported" in capsys.readouterr().out
+    with lineage.open(ours) as store:
+        store.describe("them/model", {"loss": 1.0})
+    assert main(["merge", new, "--as", "them", "--store", ours]) == 8
+    assert "differs: metadata 'loss'" in capsys.readouterr().out
+    assert main(["copy", str(tmp_path / "nope"), new]) == 3

@@ -8,7 +8,14 @@ from nemotron.lineage.journal.base import Journal
 from nemotron.lineage.journal.directory import DirectoryJournal
 from nemotron.lineage.journal.memory import MemoryJournal
 from nemotron.lineage.journal.sqlite import SQLiteJournal
-from nemotron.lineage.testing import JournalSuite, LastingJournalSuite, store_machine
+from nemotron.lineage.testing import (
+    Faults,
+    FaultyFiles,
+    FaultyJournalSuite,
+    JournalSuite,
+    LastingJournalSuite,
+    store_machine,
+)
 
 
 class TestMemoryJournal(JournalSuite):
@@ -31,6 +38,13 @@ class TestDirectoryJournalInMemory(LastingJournalSuite):
 
     def open_journal(self, place: Path) -> Journal:
         return DirectoryJournal(place / "lineage", cache=None)
+
+
+class TestDirectoryJournalWithFaults(FaultyJournalSuite):
+    def open_journal(self, place: Path, host: str, delay: float) -> tuple[Journal, Faults]:
+        files = FaultyFiles(delay)
+        journal = DirectoryJournal(place / "lineage", files=files, cache=str(place / host))
+        return journal, files
 
 
 TestMemoryStates = store_machine(lambda _, clock: MemoryJournal(clock=clock))

@@ -37,7 +37,13 @@ with lineage.open(sys.argv[1]) as store, store.run("publisher") as run:
 
 
 def _job(
-    start: Start, address: Path, job: str, monkeypatch: pytest.MonkeyPatch, *, ranks: int, over: int
+    start: Start,
+    address: str | Path,
+    job: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ranks: int,
+    over: int,
 ) -> set[str]:
     """Start the ranks of a job over some seconds; return what they say the reference means."""
     monkeypatch.setenv("SLURM_JOB_ID", job)
@@ -49,16 +55,18 @@ def _job(
     return {json.loads(rank.communicate(timeout=60)[0]) for rank in started}
 
 
-@pytest.mark.parametrize(("place", "ranks", "over"), [("lineage.db", 64, 5), ("lineage", 16, 1)])
+@pytest.mark.parametrize(
+    ("place", "ranks", "over"),
+    [
+        ("sqlite", 64, 5), ("directory", 16, 1), ("objects", 16, 1),
+        pytest.param("postgres", 16, 1, marks=pytest.mark.postgres),
+    ],
+    indirect=["place"],
+)  # fmt: skip
 def test_ranks_agree_while_versions_are_published(
-    place: str,
-    ranks: int,
-    over: int,
-    tmp_path: Path,
-    start: Start,
-    monkeypatch: pytest.MonkeyPatch,
+    place: str, ranks: int, over: int, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = tmp_path / place
+    address = place
     publisher = start(PUBLISHER, address)
     assert publisher.stdout is not None
     publisher.stdout.readline()

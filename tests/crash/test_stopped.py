@@ -51,7 +51,7 @@ def test_stopped_holder_of_a_directory_store_stops_nobody(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nemotron.lineage.journal.projection._PATIENCE", 0.2)
-    monkeypatch.setattr("nemotron.lineage.journal.directory.GATE_TIMEOUT", 0.2)
+    monkeypatch.setattr("nemotron.lineage.journal.shared.GATE_TIMEOUT", 0.2)
     monkeypatch.setattr(combine, "GATE_TIMEOUT", 0.2)
     place = tmp_path / "lineage"
     with lineage.open(place) as store:

@@ -25,6 +25,10 @@ MOUNTS = """\
 25 22 0:7 / /home/local\\040disk rw - xfs /dev/sdb rw
 26 22 0:8 / /odd rw - fuse.mystery mystery rw
 27 22 0:9 / /box rw - overlay overlay rw
+28 22 0:10 / /s3 rw - fuse.s3fs s3fs rw
+29 22 0:11 / /gcs rw - fuse.gcsfuse team-bucket rw
+30 22 0:12 / /mountpoint rw - fuse mountpoint-s3 rw
+31 22 0:13 / /rclone rw - fuse.rclone remote:bucket rw
 """
 
 
@@ -45,6 +49,10 @@ def mounts(tmp_path: Path) -> str:
         ("/home/local disk/x", "local", "xfs"),
         ("/odd/x", "unknown", "fuse.mystery"),
         ("/box/x", "fleeting", "overlay"),
+        ("/s3/x", "bucket", "fuse.s3fs"),
+        ("/gcs/x", "bucket", "fuse.gcsfuse"),
+        ("/mountpoint/x", "bucket", "fuse.mountpoint-s3"),
+        ("/rclone/x", "bucket", "fuse.rclone"),
     ],
 )
 def test_filesystem_of_a_path(
