@@ -24,7 +24,7 @@ RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
 # a folder that is named as what it tests: pytest would take the one for the other
 FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
 
-.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-oldest test-wandb-ids \
+.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids \
 	test-postgres test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray \
 	test-all lint types docs locks clean
 
@@ -53,14 +53,11 @@ test-postgres: $(VENV)/test.done
 test-hydra: $(VENV)/hydra.done
 	PYTHONPATH=$(VENV)/hydra $(BIN)/python -m pytest -q tests/kit/test_resolvers.py
 
-# the real wandb, against a server on this machine, in an environment of its own
-test-wandb: $(VENV)-wandb/test.done
+# the real wandb, against a server on this machine: the newest, then the oldest that is supported
+test-wandb: $(VENV)-wandb/test.done $(WANDB_OLDEST)/made.done | $(LINKS)
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
 		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py tests/integration/wandb \
 		tests/integration/openlineage
-
-# the mirror by the oldest wandb that is supported
-test-wandb-oldest: $(WANDB_OLDEST)/made.done | $(LINKS)
 	$(WANDB_OLDEST)/bin/python -m pytest -q -n auto tests/integration/wandb
 
 # the ids of artifacts, by the two kinds of wandb that draw them twice
@@ -92,7 +89,7 @@ test-slurm: $(NEMO_RUN)/made.done
 test-ray: $(RAY)/made.done
 	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
 
-test-all: test docs test-hydra test-wandb test-wandb-oldest test-wandb-ids test-postgres \
+test-all: test docs test-hydra test-wandb test-wandb-ids test-postgres \
 	test-megatron test-root test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done

@@ -1,6 +1,7 @@
 """Who delivers what to a mirror: one process at a time, until it ends or does not get on.
 
-A lease is a file beside the journal, ``<what>.<fence>.json``, made exclusively. Its number, the
+A lease is a content beside the journal, ``<what>.<fence>.json``, made exclusively: a file, an
+object or a row. Its number, the
 fence, grows with every holder: who no longer has the highest one stops. The holder writes a new
 time of expiry into it now and then. A holder of this host whose process is gone is overtaken at
 once; another one when its time is over, which allows for clocks that differ by half a minute.
@@ -10,21 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ..files import Files
+from ..errors import StoreError
 from ..launch import Process, children
 from ..metadata import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Holder", "Lease"]
+    from ..shelf import Shelf
+
+__all__ = ["Holder", "Lease", "leases_of"]
 
 TERM = 120.0  # seconds after which a holder that does not renew is overtaken
 _RENEWALS = 4  # in a term
@@ -53,11 +55,11 @@ class Lease:
     """
 
     def __init__(  # what is told by take
-        self, folder: str | None, what: str, *, files: Files, term: float,
+        self, shelf: Shelf | None, folder: str, what: str, *, term: float,
         clock: Callable[[], float], helpers: tuple[str, ...],
     ) -> None:  # fmt: skip
         self.fence = 0
-        self._folder, self._what, self._files = folder, what, files
+        self._shelf, self._folder, self._what = shelf, folder, what
         self._term, self._clock, self._helpers = term, clock, helpers
         self._key = hashlib.sha256(what.encode()).hexdigest()[:24]
         self._stop = threading.Event()
@@ -66,36 +68,35 @@ class Lease:
     @classmethod
     def take(
         cls,
-        folder: str | None,
+        shelf: Shelf | None,
+        folder: str,
         what: str,
         *,
         helpers: tuple[str, ...] = (),
-        files: Files | None = None,
         term: float = TERM,
         clock: Callable[[], float] = time.time,
     ) -> Self | Holder:
         """Take the lease of something, or say who has it.
 
         Args:
-            folder: where the leases of a mirror lie; None where one process has the journal.
+            shelf: what all hosts share beside the journal; None where one process has the journal.
+            folder: where the leases of a mirror lie on it.
             what: e.g. the id of a run.
             helpers: names of programs that the holder starts, and that finish what it began; see
                 ``mark_busy``.
-            files: the disk.
             term: seconds that it lasts without being renewed.
             clock: the time, in seconds.
 
         Raises:
-            StoreFull, StoreReadOnly, OSError: the file cannot be written.
+            StoreError, OSError: it cannot be written.
         """
-        lease = cls(folder, what, files=files or Files(), term=term, clock=clock, helpers=helpers)
+        lease = cls(shelf, folder, what, term=term, clock=clock, helpers=helpers)
         return lease._begin() or lease
 
     def _begin(self) -> Holder | None:
-        """Make the file, and return who was there before."""
-        if self._folder is None:
+        """Take the next number, and return who was there before."""
+        if self._shelf is None:
             return None
-        self._files.make_folder(self._folder)
         before = self._fences()
         if before:
             why = _holds(self._read(before[-1]), self._clock())
@@ -104,21 +105,20 @@ class Lease:
         self.fence = (before[-1] if before else 0) + 1
         faster = Holder("another process, which was faster", is_passing=True)
         try:
-            self._files.put_new(self._path(self.fence), self._text())
+            self._shelf.put_new(self._name(self.fence), self._text())
         except FileExistsError:
             return faster
         if not self.is_mine:  # two others came and went in between
-            self._remove(self.fence)
+            self._remove([self.fence])
             return faster
-        for old in before:
-            self._remove(old)
+        self._remove(before)
         threading.Thread(target=self._renew, name="lineage-lease", daemon=True).start()
         return None
 
     @property
     def is_mine(self) -> bool:
         """Whether nobody has overtaken this holder."""
-        if self._folder is not None and not self._lost:
+        if self._shelf is not None and not self._lost:
             fences = self._fences()
             self._lost = not fences or fences[-1] != self.fence
         return not self._lost
@@ -132,9 +132,10 @@ class Lease:
     def release(self) -> None:
         """Give it back, for the next one to take at once."""
         self._stop.set()
-        if self._folder is not None and self.is_mine:
-            with suppress(OSError):  # then it expires
-                self._files.put_over(self._path(self.fence), b'{"released":true}\n')
+        if self._shelf is not None:
+            with suppress(StoreError, OSError):  # then it expires
+                if self.is_mine:
+                    self._shelf.put_over(self._name(self.fence), b'{"released":true}\n')
 
     def __enter__(self) -> Self:
         """Return the lease itself."""
@@ -146,14 +147,15 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(self._term / _RENEWALS):
-            if not self.is_mine:
-                return
             self._write()
+            if self._lost:
+                return
 
     def _write(self) -> None:
-        if self._folder is not None and self.is_mine:
-            with suppress(OSError):  # the next time, or somebody else goes on
-                self._files.put_over(self._path(self.fence), self._text())
+        if self._shelf is not None:
+            with suppress(StoreError, OSError):  # the next time, or somebody else goes on
+                if self.is_mine:
+                    self._shelf.put_over(self._name(self.fence), self._text())
 
     def _text(self) -> bytes:
         process = Process.current()
@@ -164,26 +166,33 @@ class Lease:
         }  # fmt: skip
         return canonical_json(values).encode() + b"\n"
 
-    def _path(self, fence: int) -> str:
-        return os.path.join(self._folder or "", f"{self._key}.{fence}.json")
+    def _name(self, fence: int) -> str:
+        return f"{self._folder}/{self._key}.{fence}.json"
 
     def _fences(self) -> list[int]:
-        assert self._folder is not None  # asked before
+        assert self._shelf is not None  # asked before
         mark = f"{self._key}."
-        names = self._files.names(self._folder)
+        names = self._shelf.names(self._folder)
         rests = [name.removeprefix(mark) for name in names if name.startswith(mark)]
         return sorted(int(match[1]) for rest in rests if (match := _NAME.fullmatch(rest)))
 
     def _read(self, fence: int) -> dict[str, Any]:
+        assert self._shelf is not None  # asked before
         try:
-            holder = json.loads(self._files.read(self._path(fence)))
+            holder = json.loads(self._shelf.read(self._name(fence)))
         except (OSError, ValueError):
             return {}  # another one took it in this moment; the exclusive file decides
         return holder if isinstance(holder, dict) else {}
 
-    def _remove(self, fence: int) -> None:
-        with suppress(OSError):
-            os.unlink(self._path(fence))
+    def _remove(self, fences: list[int]) -> None:
+        assert self._shelf is not None  # asked before
+        with suppress(StoreError, OSError):
+            self._shelf.remove([self._name(fence) for fence in fences])
+
+
+def leases_of(mirror: str) -> str:
+    """Return the folder of the leases of a mirror."""
+    return f"mirrors/{mirror}"
 
 
 def _holds(holder: dict[str, Any], now: float) -> Holder | None:

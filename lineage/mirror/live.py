@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LineageError, MirrorUnready
 from ..index import queries
-from ..journal.kinds import folder_beside
+from ..journal.kinds import open_shelf
 from ..registry import open_store
 from ..settings import choose_store
 from .chosen import chosen_wandb
@@ -167,10 +167,9 @@ class LiveMirror:
                 self._changed.notify_all()
 
     def _worker(self, store: Lineage, address: str) -> Worker:
-        folder = folder_beside(address, "mirrors")
         mirror = WandbMirror(
             chosen_wandb(self._environ), live=self._live, upload=_UPLOAD,
-            leases=None if folder is None else os.path.join(folder, "wandb"),
+            leases=store.journal.shelf or open_shelf(address),
         )  # fmt: skip
         with self._changed:
             run = next(iter(self._runs))

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import MirrorUnready
-from ..journal.kinds import folder_beside
+from ..journal.kinds import open_shelf
 from .chosen import MIRRORS, chosen_mirrors, chosen_wandb
 from .worker import Worker
 
@@ -52,8 +52,7 @@ def _mirror(name: str, store: Lineage, environ: Mapping[str, str], *, again: boo
 
         place = chosen_wandb(environ)
         forget_own_run()
-        folder = folder_beside(store.journal.address, "mirrors")
-        leases = None if folder is None else os.path.join(folder, "wandb")
+        leases = store.journal.shelf or open_shelf(store.journal.address)
         return WandbMirror(place, leases=leases, again=again)
     from .openlineage import OpenLineageMirror
 

@@ -20,7 +20,7 @@ from ..model import RunStatus, VersionId
 from ..source import SourceURI
 from .base import Desk, Due, Refused, Waits
 from .content import KEY, of_source, of_version, source_alias
-from .lease import Holder, Lease
+from .lease import Holder, Lease, leases_of
 from .names import encode, source_name, version_alias
 from .wandb_standing import Standing
 
@@ -380,7 +380,12 @@ class WandbDesk(Desk):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep the deliverers of two runs from making one input at the same time."""
-        lease = Lease.take(self._mirror.leases, "inputs", helpers=self._mirror.helpers)
+        lease = Lease.take(
+            self._mirror.leases,
+            leases_of(self._mirror.name),
+            "inputs",
+            helpers=self._mirror.helpers,
+        )
         if isinstance(lease, Holder):
             raise Waits(f"inputs are being delivered by {lease.who}")
         with lease:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..commits import Entry
     from ..registry import Lineage
+    from ..shelf import Shelf
     from .chosen import Wandb
     from .lease import Lease
     from .wandb_live import LiveRun, Upload
@@ -46,7 +47,7 @@ class WandbMirror(Mirror):
     Args:
         place: which project and server, and whether all runs are mirrored.
         live: the run that is live in this process, if there is one.
-        leases: folder of the leases, for what several runs share.
+        leases: the shelf of the leases, for what several runs share.
         again: whether what W&B lost is logged anew although there is a receipt.
         upload: seconds to wait for an upload.
     """
@@ -59,7 +60,7 @@ class WandbMirror(Mirror):
         place: Wandb,
         *,
         live: LiveRun | None = None,
-        leases: str | None = None,
+        leases: Shelf | None = None,
         again: bool = False,
         upload: float = _UPLOAD,
     ) -> None:

@@ -7,7 +7,6 @@ here goes further: a fault is noted with its words, and tried again or listed.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from contextlib import ExitStack, suppress
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING
 from ..errors import MirrorUnready, StoreError
 from ..events import Receipt
 from ..index import queries
-from ..journal.kinds import folder_beside
+from ..journal.kinds import open_shelf
 from .base import Due, Refused, Retry, Waits
 from .deliveries import Dead, Deliveries, Waiting
-from .lease import Holder, Lease
+from .lease import Holder, Lease, leases_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,8 +89,7 @@ class Worker:
         self.deliveries = Deliveries(
             store.journal, mirror, private=after is not None, after=after or 0
         )
-        folder = folder_beside(store.journal.address, "mirrors") or store.journal.cache
-        self._folder = None if folder is None else os.path.join(folder, mirror.name)
+        self._shelf = store.journal.shelf or open_shelf(store.journal.address)
         self._random = random.Random()  # noqa: S311 - the stream that training seeded is left alone
         self._held: dict[str, Holder] = {}
         self._outages = 0
@@ -146,7 +144,9 @@ class Worker:
         if not dues:
             return
         self._mirror.check(self._link(run))
-        lease = Lease.take(self._folder, f"run:{run}", helpers=self._mirror.helpers)
+        lease = Lease.take(
+            self._shelf, leases_of(self._mirror.name), f"run:{run}", helpers=self._mirror.helpers
+        )
         if isinstance(lease, Holder):
             self._held[run] = lease
             return
