@@ -92,7 +92,8 @@ class _Elsewhere:
         for name in self._names(uri):
             for selector in _selectors(uri):
                 try:
-                    found = self._store.resolve(ArtifactURI.parse(f"{name}:{selector}"))
+                    # not resolve(), which would ask elsewhere again
+                    found = self._store.version(f"{name}:{selector}")
                 except (ArtifactNotFoundError, URIError):
                     continue
                 if found.origin is not None and _is_meant(selector, found.origin.get("lineage")):
@@ -117,7 +118,7 @@ class _Elsewhere:
 
         if self._server is None:
             self._server = Server(self._place.base_url)
-        self._server.probe()
+        self._server.probe(strictly=True)
         for name in self._candidates(uri):
             remote = self._server.find(name)
             if remote is None or not remote.is_whole:

@@ -45,8 +45,11 @@ class Server:
         self._api: Any = None
         self._failures = 0
 
-    def probe(self) -> None:
+    def probe(self, *, strictly: bool = False) -> None:
         """Ask quickly whether it answers: the SDK itself may try for minutes.
+
+        Args:
+            strictly: never let the SDK try where this gets no answer.
 
         Raises:
             Retry: nothing is there, or it is busy or broken.
@@ -58,7 +61,7 @@ class Server:
                 return
         self._failures += 1
         # a proxy or a certificate may be known to the SDK alone: let it try now and then
-        if self._failures % 5:
+        if strictly or self._failures % 5:
             raise Retry(f"{url} does not answer: {fault}")
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import Shell
 
 PREP = """
@@ -85,3 +87,19 @@ def test_three_stages_are_read_back_from_wandb_alone(shell: Shell) -> None:
     assert aliases["art://sft-model:v2"] == ["latest", "lineage-v2"]
     shell.lineage("sync")
     assert not shell.server.unknown
+
+
+@pytest.mark.parametrize("mirrors", ["", "wandb", "openlineage", "wandb,openlineage"])
+def test_any_of_the_mirrors_may_be_on_at_once(shell: Shell, mirrors: str) -> None:
+    with shell.open() as store, store.run("prep") as run:
+        run.publish("tokens", path="tokens", type="dataset", external=True)
+    events = shell.folder / "events"
+    config = {"transport": {"type": "file", "log_file_path": str(events), "append": True}}
+    (shell.folder / "openlineage.yml").write_text(json.dumps(config))
+    said = shell.lineage("sync", LINEAGE_MIRRORS=mirrors)
+    assert len(shell.server.world.versions("e/p/tokens")) == mirrors.count("wandb")
+    told = events.read_text().splitlines() if events.exists() else []
+    assert len(told) == 3 * mirrors.count("openlineage")
+    assert ("openlineage: 3 delivered, 0 left" in said) == ("openlineage" in mirrors)
+    again = shell.lineage("sync", LINEAGE_MIRRORS=mirrors)
+    assert again.count(": 0 left, 0 refused") == 1 + mirrors.count("openlineage")

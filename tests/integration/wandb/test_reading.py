@@ -256,6 +256,7 @@ def test_server_that_is_down_is_one_warning_and_the_usual_error(shell: Shell) ->
     shell.lineage("resolve", "art://nothing:v1", status=3)
     assert "W&B could not be asked for art://nothing:v1" in shell.said
     assert "there is no artifact 'nothing' in this store" in shell.said
+    assert shell.said.count("W&B could not be asked") == 1
 
 
 def test_offline_mode_and_no_project_ask_nobody(shell: Shell) -> None:
