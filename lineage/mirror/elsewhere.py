@@ -14,7 +14,6 @@ from .. import grammar
 from ..errors import ArtifactNotFoundError, Conflict, MirrorUnready, URIError
 from ..index import queries
 from ..model import VersionId
-from ..uri import ArtifactURI
 from .base import Refused, Retry
 from .chosen import chosen_wandb
 from .content import KEY
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..registry import Lineage
+    from ..uri import ArtifactURI
     from .chosen import Wandb
     from .wandb import Server
 
