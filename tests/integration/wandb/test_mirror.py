@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from nemotron.lineage import Lineage
-
 from .conftest import Shell
 from .server.world import Artifact
 
@@ -375,7 +373,8 @@ def test_store_is_whole_and_receipts_are_no_news(shell: Shell) -> None:
     shell.python(f"{KIT}\nfor n in range(5): publish('m', f'out/{{n}}')\nfinish_wandb()")
     assert shell.lineage("fsck").startswith("clean: ")
     with shell.open() as store:
-        receipts = _receipts(store)
+        events = [entry.event for commit in store.journal.read() for entry in commit.entries]
+        receipts = [event.payload() for event in events if event.kind == "receipt"]
         heads = [facts["head"] for facts in receipts if "head" in facts]
         known = {commit.hash for commit in store.journal.read()}
         assert heads
@@ -384,15 +383,6 @@ def test_store_is_whole_and_receipts_are_no_news(shell: Shell) -> None:
     shell.lineage("sync")
     with shell.open() as store:
         assert store.journal.head().number == commits
-
-
-def _receipts(store: Lineage) -> list[dict[str, object]]:
-    return [
-        entry.event.payload()
-        for commit in store.journal.read()
-        for entry in commit.entries
-        if entry.event.kind == "receipt"
-    ]
 
 
 def test_homes_of_the_sdk_are_its_own(shell: Shell) -> None:
