@@ -15,6 +15,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nemotron-lineage
 TORCH := torch==2.13.0
 key = $(firstword $(shell cat $(1) | cksum))
 MEGATRON := $(CACHE)/megatron-$(call key,locks/megatron.txt)
+WANDB_OLDEST := $(CACHE)/wandb-0.26-$(call key,locks/wandb-0.26.txt)
 WANDB_OLD := $(CACHE)/wandb-0.23-$(call key,locks/wandb-0.23.txt) \
 	$(CACHE)/wandb-0.24-$(call key,locks/wandb-0.24.txt)
 NEMO_RUN := $(CACHE)/nemo-run-$(call key,locks/nemo-run.txt)
@@ -23,8 +24,9 @@ RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
 # a folder that is named as what it tests: pytest would take the one for the other
 FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
 
-.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids test-postgres test-megatron test-nemo-rl \
-	test-root test-nemo-run test-slurm test-ray test-all lint types docs locks clean
+.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids \
+	test-postgres test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray \
+	test-all lint types docs locks clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/lineage demo demo-out
@@ -51,10 +53,14 @@ test-postgres: $(VENV)/test.done
 test-hydra: $(VENV)/hydra.done
 	PYTHONPATH=$(VENV)/hydra $(BIN)/python -m pytest -q tests/kit/test_resolvers.py
 
-# the real wandb, against a server on this machine, in an environment of its own
-test-wandb: $(VENV)-wandb/test.done
+# the real wandb, against a server on this machine: the newest, then the oldest that is supported.
+# WANDB_KILLS says how often a training is killed (20 for a night); OPENLINEAGE_SPEC names the folder
+# spec of a checkout of OpenLineage, to validate events against what is published there
+test-wandb: $(VENV)-wandb/test.done $(WANDB_OLDEST)/made.done | $(LINKS)
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
-		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py
+		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py tests/integration/wandb \
+		tests/integration/openlineage
+	$(WANDB_OLDEST)/bin/python -m pytest -q -n auto tests/integration/wandb
 
 # the ids of artifacts, by the two kinds of wandb that draw them twice
 test-wandb-ids: $(WANDB_OLD:%=%/made.done) | $(LINKS)
@@ -85,8 +91,8 @@ test-slurm: $(NEMO_RUN)/made.done
 test-ray: $(RAY)/made.done
 	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
 
-test-all: test docs test-hydra test-wandb test-wandb-ids test-postgres test-megatron test-root test-nemo-run \
-	test-slurm test-ray
+test-all: test docs test-hydra test-wandb test-wandb-ids test-postgres \
+	test-megatron test-root test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
@@ -111,8 +117,10 @@ locks: # one set of versions for all three, so that one environment serves them
 		--group test -c locks/lint.txt -o locks/nemo-run.txt
 	$(COMPILE) pyproject.toml --extra testing --extra ray --group test -c locks/lint.txt \
 		-o locks/ray.txt
-	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --group test \
-		-c locks/lint.txt -o locks/wandb.txt
+	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --extra openlineage \
+		--group test -c locks/lint.txt -o locks/wandb.txt
+	$(COMPILE) pyproject.toml locks/wandb-0.26.in --extra testing --extra openlineage \
+		--group test -c locks/lint.txt -o locks/wandb-0.26.txt
 	for old in 0.23 0.24; do $(COMPILE) pyproject.toml locks/wandb-$$old.in --extra testing \
 		--group test -c locks/lint.txt -o locks/wandb-$$old.txt || exit; done
 	$(COMPILE) --no-deps locks/megatron.in -o locks/megatron.txt

@@ -66,9 +66,12 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .training import Tracking as Tracking
     from .training import track as track
     from .wandb import WandbConfig as WandbConfig
+    from .wandb import add_run_tags as add_run_tags
     from .wandb import add_wandb_tags as add_wandb_tags
+    from .wandb import finish_run as finish_run
     from .wandb import finish_wandb as finish_wandb
     from .wandb import init_wandb_if_configured as init_wandb_if_configured
+    from .wandb import log_wandb_config as log_wandb_config
     from .wandb import patch_nemo_rl_checkpoint_logging as patch_nemo_rl_checkpoint_logging
     from .wandb import patch_wandb_checkpoint_logging as patch_wandb_checkpoint_logging
     from .wandb import patch_wandb_init_for_lineage as patch_wandb_init_for_lineage
@@ -106,7 +109,8 @@ _HOMES = {
     "nemotron.kit.train_script": "init_wandb_from_env",
     "nemotron.kit.training": "Tracking track",
     "nemotron.kit.wandb": (
-        "WandbConfig add_wandb_tags finish_wandb init_wandb_if_configured "
+        "WandbConfig add_run_tags add_wandb_tags finish_run finish_wandb "
+        "init_wandb_if_configured log_wandb_config "
         "patch_nemo_rl_checkpoint_logging patch_wandb_checkpoint_logging "
         "patch_wandb_init_for_lineage patch_wandb_runid_for_seeded_random"
     ),

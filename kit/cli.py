@@ -35,6 +35,7 @@ def register(commands: Commands) -> None:
         Check("env.toml", check),
         Check("frameworks", check_frameworks),
         Check("logins", check_logins),
+        Check("W&B", check_wandb),
     )
 
 
@@ -135,6 +136,13 @@ def check_logins(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
         for place, found in rows[:-1]:
             yield True, f"{name}: {place}: {found}"
         yield not (missing and name == "W&B"), f"{name}: {rows[-1][1]}"
+
+
+def check_wandb(words: argparse.Namespace) -> Iterator[tuple[bool, str]]:
+    """Look for what keeps runs from reaching W&B; a server is asked with ``--online`` alone."""
+    from .wandb_checks import look_at_wandb  # not for --help
+
+    yield from look_at_wandb(online=getattr(words, "online", False))
 
 
 def _parents(table: dict[str, Any]) -> list[Any]:

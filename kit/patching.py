@@ -90,6 +90,9 @@ def patch_wandb_init_for_lineage(
 ) -> Status:
     """Have every W&B run that this process starts show its inputs and tags.
 
+    The inputs go the way of all others: into the lineage run, and from there to W&B. An artifact
+    of W&B that the store does not know is brought over now.
+
     Args:
         artifact_qualified_names: pinned references: ``art://name:v7``, as
             ``register_resolvers_from_config`` returns them, or ``entity/project/name:v7``.

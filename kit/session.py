@@ -11,11 +11,20 @@ import os
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import Launch, Lineage, LineageError, RunStatus, Version
+from nemotron.lineage import (
+    Launch,
+    Lineage,
+    LineageError,
+    RunStatus,
+    Version,
+    chosen_mirrors,
+    look_in_wandb,
+)
 from nemotron.lineage import open as open_store
 
 from .containers import outside
@@ -25,22 +34,27 @@ if TYPE_CHECKING:
 
     from nemotron.lineage import Run, Source
 
+    from .mirroring import Mirroring
     from .patches.engine import Patcher
     from .patches.hooks import Hooks
 
 __all__ = [
     "KitConfig",
     "current_run",
+    "end_at_exit",
     "end_run",
     "get_config",
     "hooks",
     "init",
     "is_first_rank",
     "is_initialized",
+    "mirroring",
     "next_id",
     "observe",
     "patcher",
     "remember",
+    "reserve",
+    "run_facts",
     "start_run",
     "store",
     "use",
@@ -86,6 +100,8 @@ class _Slot:
     process: int = 0  # that opened the run; a forked child shares it but does not end it
     hooks: Hooks | None = None  # while frameworks are observed
     patcher: Patcher | None = None
+    mirroring: Mirroring | None = None  # while W&B is told
+    reserved: tuple[str, str] | None = None  # id and name of a run that another rank opens
     occasions: Counter[str] = field(default_factory=Counter)  # how often a name was given an id
 
 
@@ -153,6 +169,9 @@ def store() -> Lineage:
     with _lock:
         if _slot.store is None:
             _slot.store = open_store(address(), outside=outside)
+            config = _slot.config or KitConfig()
+            with suppress(LineageError):  # a broken env.toml is told by whoever needs it
+                look_in_wandb(_slot.store, project=config.wandb_project, entity=config.wandb_entity)
         return _slot.store
 
 
@@ -181,10 +200,15 @@ def start_run(
     with _lock:
         run = current_run()
         if run is None:
-            run = store().run(name or script(), job_type=job_type, config=config, id=id)
+            known, called = _slot.reserved or (None, None)
+            run = store().run(
+                name or called or script(), job_type=job_type, config=config, id=id or known
+            )
             _slot.run, _slot.process = run, os.getpid()
             uses, _slot.uses = _slot.uses, []
             _slot.used = [run.use(each.reference, **each.facts) for each in uses]
+            if _slot.mirroring is not None or _is_mirrored():
+                mirroring().run_began()
         return run
 
 
@@ -206,8 +230,12 @@ def end_run(status: str = RunStatus.OK) -> None:
         if observing is not None:
             observing.close()  # what it saw comes before the end
         run, _slot.run = current_run(), None
+        _slot.reserved = None
         if run is not None and _slot.process == os.getpid():
             run.end(status)
+        mirrored = _slot.mirroring
+    if mirrored is not None:
+        mirrored.run_ended()
 
 
 def observe(hooks: Hooks | None) -> None:
@@ -233,6 +261,41 @@ def patcher() -> Patcher:
 
             _slot.patcher = Patcher()
         return _slot.patcher
+
+
+def mirroring() -> Mirroring:
+    """Return what keeps the W&B run of this process and the lineage run one."""
+    with _lock:
+        if _slot.mirroring is None:
+            from .mirroring import Mirroring  # only where W&B is told
+
+            _slot.mirroring = Mirroring()
+        return _slot.mirroring
+
+
+def run_facts() -> tuple[str, str] | None:
+    """Return id and name of the run of this process, whichever rank opens it; None without one."""
+    run, observing = current_run(), hooks()
+    if run is not None:
+        return run.id, run.name
+    return (observing.run, observing.name) if observing is not None else _slot.reserved
+
+
+def reserve(name: str) -> None:
+    """Work out the run of this process without opening it: the first rank does."""
+    with _lock:
+        if run_facts() is None:
+            _slot.reserved = (next_id(name), name)
+
+
+def _is_mirrored() -> bool:
+    """Tell whether all runs of the store go to W&B."""
+    if _slot.config is not None and _slot.config.backend == "wandb":
+        return True
+    try:
+        return "wandb" in chosen_mirrors(os.environ)
+    except LineageError:  # a broken env.toml is told by whoever needs it
+        return False
 
 
 def next_id(name: str) -> str:
@@ -290,7 +353,9 @@ def reset() -> None:
             _slot.store.close()
         if _slot.patcher is not None:
             _slot.patcher.close()
-        _slot.config = _slot.store = _slot.patcher = None
+        if _slot.mirroring is not None:
+            _slot.mirroring.close()
+        _slot.config = _slot.store = _slot.patcher = _slot.mirroring = None
         _slot.uses, _slot.used = [], []
 
 
@@ -304,10 +369,13 @@ def _refuse_earlier_layout(address: str) -> None:
             )
 
 
-def _end_at_exit() -> None:
+def end_at_exit() -> None:
+    """End the run as the program ends."""
     # the interpreter leaves an exception that ended the program here
     failed = getattr(sys, "last_value", None) is not None
     end_run(RunStatus.FAILED if failed else RunStatus.OK)
+    if _slot.mirroring is not None:
+        _slot.mirroring.close()
 
 
 def _renew_lock() -> None:
@@ -315,5 +383,5 @@ def _renew_lock() -> None:
     _lock = threading.RLock()
 
 
-atexit.register(_end_at_exit)
+atexit.register(end_at_exit)
 os.register_at_fork(after_in_child=_renew_lock)

@@ -166,8 +166,9 @@ def observe(
         known.artifact_name = artifact_name or known.artifact_name
         return known
     run = session.current_run()
-    called = name or (run.name if run is not None else session.script())
-    run_id = run.id if run is not None else session.next_id(called)
+    facts = session.run_facts()
+    called = name or (facts[1] if facts is not None else session.script())
+    run_id = facts[0] if facts is not None else session.next_id(called)
     if run is None and session.is_first_rank():
         try:
             session.start_run(called, job_type=job_type, config=settings, id=run_id)
@@ -181,6 +182,7 @@ def observe(
         artifact_name=artifact_name, seals=seals,
     )  # fmt: skip
     session.observe(hooks)
+    session.mirroring().watch()
     return hooks
 
 

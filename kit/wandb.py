@@ -1,14 +1,19 @@
-"""A W&B run for this process, when a project asks for one.
+"""A W&B run for this process, when a project asks for one; it is one with the lineage run.
 
 Importing this module does not import wandb; starting a run does.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from nemotron.lineage import Redactor, RunStatus
+
+from . import session
 from .patching import (
     patch_nemo_rl_checkpoint_logging,
     patch_wandb_checkpoint_logging,
@@ -21,9 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WandbConfig",
+    "add_run_tags",
     "add_wandb_tags",
+    "finish_run",
     "finish_wandb",
     "init_wandb_if_configured",
+    "log_wandb_config",
     "patch_nemo_rl_checkpoint_logging",
     "patch_wandb_checkpoint_logging",
     "patch_wandb_init_for_lineage",
@@ -63,7 +71,9 @@ def init_wandb_if_configured(
 ) -> None:
     """Start a W&B run, if there is a project and no run yet.
 
-    A run that is active is kept as it is, so that calling this twice is calling it once.
+    It also opens the lineage run of this process, or joins it, and each then says which the other
+    is; what the lineage run records is delivered to the W&B run in the background. A W&B run that
+    is active is kept as it is, so that calling this twice is calling it once.
 
     Args:
         wandb_config: None, or one without a project, does nothing.
@@ -87,15 +97,48 @@ def add_wandb_tags(tags: Iterable[str]) -> None:
         run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags)))
 
 
-def finish_wandb(exit_code: int = 0) -> None:
-    """Finish the active W&B run; without one, do nothing.
+def add_run_tags(tags: Iterable[str]) -> None:
+    """Add tags to the active W&B run: the later name of ``add_wandb_tags``."""
+    add_wandb_tags(tags)
+
+
+def log_wandb_config(config: object) -> None:
+    """Add settings to those that the active W&B run shows; without one, do nothing.
 
     Args:
-        exit_code: 0 for success; any other marks the run as failed.
+        config: a dataclass or a mapping. Secrets are removed.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    run = _active()
+    if is_dataclass(config) and not isinstance(config, type):
+        values: Mapping[str, Any] = asdict(config)
+    elif isinstance(config, Mapping):
+        values = config
+    else:
+        raise TypeError(f"config is a dataclass or a mapping, not {type(config).__name__}")
+    if run is not None:
+        run.config.update(Redactor(os.environ).value(dict(values)), allow_val_change=True)
+
+
+def finish_wandb(exit_code: int = 0) -> None:
+    """Finish the active W&B run, and the lineage run with it; without one, do nothing.
+
+    What was recorded is delivered first, for at most ``LINEAGE_MIRROR_DRAIN`` seconds (10).
+
+    Args:
+        exit_code: 0 for success; any other marks both runs as failed.
     """
     run = _active()
     if run is not None:
+        session.end_run(RunStatus.FAILED if exit_code else RunStatus.OK)
         run.finish(exit_code=exit_code)
+
+
+def finish_run(exit_code: int = 0) -> None:
+    """Finish the active W&B run: the later name of ``finish_wandb``."""
+    finish_wandb(exit_code)
 
 
 def start(
@@ -109,13 +152,14 @@ def start(
     if config is None or not config.enabled:
         return
     wandb = _sdk(f"the W&B project {config.project!r}")
-    if wandb.run is not None:
-        return
-    wandb.init(
-        project=_given(config.project), entity=_given(config.entity),
-        name=_given(config.run_name), notes=_given(config.notes),
-        tags=list(dict.fromkeys((*config.tags, *tags))) or None, job_type=job_type, group=group,
-    )  # fmt: skip
+    if wandb.run is None:
+        wandb.init(
+            project=_given(config.project), entity=_given(config.entity),
+            name=_given(config.run_name), notes=_given(config.notes), job_type=job_type,
+            tags=list(dict.fromkeys((*config.tags, *tags))) or None, group=group,
+        )  # fmt: skip
+    name = _given(config.run_name) or session.script()
+    session.mirroring().begin(wandb.run, name, job_type=job_type)
 
 
 def _given(text: str | None) -> str | None:

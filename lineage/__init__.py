@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .errors import ContentChanged as ContentChanged
     from .errors import LineageError as LineageError
     from .errors import MetadataError as MetadataError
+    from .errors import MirrorUnready as MirrorUnready
     from .errors import PathNotFoundError as PathNotFoundError
     from .errors import PayloadRedacted as PayloadRedacted
     from .errors import PinsFailed as PinsFailed
@@ -47,11 +48,15 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import LineageGraph as LineageGraph
     from .graph import Node as Node
     from .launch import Launch as Launch
+    from .mirror.chosen import chosen_mirrors as chosen_mirrors
+    from .mirror.elsewhere import look_in_wandb as look_in_wandb
+    from .mirror.live import LiveMirror as LiveMirror
     from .model import AliasMove as AliasMove
     from .model import Artifact as Artifact
     from .model import Fact as Fact
     from .model import Input as Input
     from .model import Location as Location
+    from .model import Receipt as Receipt
     from .model import Role as Role
     from .model import RunInfo as RunInfo
     from .model import RunStatus as RunStatus
@@ -86,17 +91,20 @@ _HOMES = {
     "digests": "Digest digest fingerprint",
     "errors": (
         "ArtifactGone ArtifactNotFoundError ArtifactVersionNotFoundError Conflict ContentChanged "
-        "LineageError MetadataError PathNotFoundError PayloadRedacted PinsFailed PublishRefused "
-        "StoreBusy StoreClosed StoreDamaged StoreError StoreFull StoreNotFoundError StoreReadOnly "
-        "StoreTooNew StoreUnreachable StoreUnsuitable URIError"
+        "LineageError MetadataError MirrorUnready PathNotFoundError PayloadRedacted PinsFailed "
+        "PublishRefused StoreBusy StoreClosed StoreDamaged StoreError StoreFull "
+        "StoreNotFoundError StoreReadOnly StoreTooNew StoreUnreachable StoreUnsuitable URIError"
     ),
     "filesystems": "filesystem_kind",
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
     "launch": "Launch",
+    "mirror.chosen": "chosen_mirrors",
+    "mirror.elsewhere": "look_in_wandb",
+    "mirror.live": "LiveMirror",
     "model": (
-        "AliasMove Artifact Fact Input Location Role RunInfo RunStatus Source State Version "
-        "VersionId"
+        "AliasMove Artifact Fact Input Location Receipt Role RunInfo RunStatus Source State "
+        "Version VersionId"
     ),
     "pins": "Pinned pin_job",
     "recording": "Recorder Recording",

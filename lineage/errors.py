@@ -13,6 +13,7 @@
     │   └── MetadataError                     metadata that JSON cannot hold, with the key
     ├── Conflict                              compare-and-set lost: somebody was there before
     ├── PinsFailed                            another rank could not resolve the job's references
+    ├── MirrorUnready                         a mirror cannot be used from here: no login, no SDK
     ├── PayloadRedacted (PermissionError)     the payload asked for was blanked
     └── StoreError
         ├── StoreNotFoundError (FileNotFoundError)
@@ -39,6 +40,7 @@ __all__ = [
     "ContentChanged",
     "LineageError",
     "MetadataError",
+    "MirrorUnready",
     "PathNotFoundError",
     "PayloadRedacted",
     "PinsFailed",
@@ -214,6 +216,13 @@ class Conflict(LineageError):
 
 class PinsFailed(LineageError):
     """Another rank could not resolve a reference of this job; its sentence is repeated here."""
+
+
+class MirrorUnready(LineageError):
+    """A mirror cannot be used from here: its SDK, its login or its settings are missing.
+
+    Nothing is lost: what is to be delivered waits.
+    """
 
 
 class PayloadRedacted(LineageError, PermissionError):

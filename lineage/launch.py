@@ -22,7 +22,7 @@ from .clock import new_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Launch", "Process", "code_version"]
+__all__ = ["Launch", "Process", "children", "code_version"]
 
 _IDS = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID",
@@ -174,6 +174,17 @@ def code_version(folder: str | None = None) -> dict[str, Any]:
     return found
 
 
+def children(names: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Return (number, start) of the programs of some names that this process started."""
+    found = []
+    for task in os.listdir("/proc/self/task") if names else ():
+        for pid in map(int, (_read(f"/proc/self/task/{task}/children") or "").split()):
+            started = _start_of(pid)
+            if started is not None and _read(f"/proc/{pid}/comm") in names:
+                found.append((pid, started))
+    return found
+
+
 def _read(path: str) -> str | None:
     with suppress(OSError), open(path, encoding="utf-8") as file:
         return file.read().strip()
@@ -181,6 +192,10 @@ def _read(path: str) -> str | None:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return when a process started, in ticks since boot (field 22 of proc(5) stat)."""
+    """Return when a process started, in ticks since boot (field 22 of proc(5) stat).
+
+    None for one that has ended, also while nobody has asked how (a container may have no init).
+    """
     stat = _read(f"/proc/{pid}/stat")
-    return stat.rpartition(")")[2].split()[19] if stat else None
+    fields = stat.rpartition(")")[2].split() if stat else ["X"]
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -22,6 +22,7 @@ __all__ = [
     "Fact",
     "Input",
     "Location",
+    "Receipt",
     "Role",
     "RunInfo",
     "RunStatus",
@@ -301,6 +302,27 @@ class AliasMove:
     by: str | None
     recorded: datetime
     commit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a mirror calls a version or a run that arrived there.
+
+    Attributes:
+        mirror: which outside system, e.g. ``wandb``.
+        name: its name there, pinned; for W&B ``entity/project/name:v2`` or ``entity/project/id``.
+        url: where it is shown, or None.
+        recorded: when the journal last heard of it.
+        commit: number of that journal entry.
+        facts: all that was recorded.
+    """
+
+    mirror: str
+    name: str | None
+    url: str | None
+    recorded: datetime
+    commit: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

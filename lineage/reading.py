@@ -30,14 +30,14 @@ from .uri import ArtifactURI
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from .commits import Head, Mark
     from .intake import Waiting
     from .journal.base import Journal
-    from .model import AliasMove, Artifact, Input, Location, RunInfo
+    from .model import AliasMove, Artifact, Input, Location, Receipt, RunInfo
     from .run import UseReference
 
 __all__ = ["Moment", "Reader"]
@@ -75,6 +75,8 @@ class Reader:
         self._index = Index(journal)
         self._seen: Head | None = None
         self._intakes: tuple[str, ...] = ()
+        # asked for an artifact that the journal does not know; may import it and say where it is
+        self.elsewhere: Callable[[ArtifactURI], ArtifactURI | None] | None = None
         self._is_open = True
 
     # --------------------------------------------------------------- resolving
@@ -101,8 +103,14 @@ class Reader:
         with self.reading() as db:
             number = None if at is None else self._number(at)
             version = queries.version(db, uri, number)
-            if version is None:
-                raise self._not_found(db, uri, number)
+            missing = None if version else self._not_found(db, uri, number)
+        if missing is not None and at is None and type(missing) is ArtifactNotFoundError:
+            found = None if self.elsewhere is None else self.elsewhere(uri)
+            if found is not None:
+                return self.resolve(replace(found, digest=uri.digest, path=uri.path))
+        if version is None:
+            assert missing is not None  # made when nothing was found
+            raise missing
         if version.state in (State.DELETED, State.REPLACED):
             raise self._gone(version)
         if uri.digest is not None:
@@ -185,6 +193,19 @@ class Reader:
             if version is None:
                 raise self._not_found(db, uri, None)
             return version
+
+    def receipts(self, what: str | ArtifactURI | Version) -> list[Receipt]:
+        """Return what mirrors call a version, or a run given as ``run:<id>``.
+
+        Raises:
+            ArtifactNotFoundError: there is no such version or run.
+        """
+        if isinstance(what, str) and what.startswith("run:"):
+            subject = f"run:{self.run_info(what).id}"
+        else:
+            subject = str(self.version(what).id)
+        with self.reading() as db:
+            return queries.receipts(db, subject)
 
     def inputs(self, reference: str | ArtifactURI | Version) -> list[Input]:
         """Return what a version was made from, with roles and weights."""

@@ -20,7 +20,7 @@ from . import grammar
 from .clock import Clock, SystemClock
 from .digests import fingerprint
 from .errors import LineageError, PathNotFoundError, PublishRefused, StoreError
-from .events import Deleted, Described, Event, Published, Used
+from .events import Deleted, Described, Event, Published, Receipt, Used
 from .files import Files
 from .intake import FileWriter
 from .journal.kinds import folder_beside
@@ -154,6 +154,16 @@ class Recording(ABC):
     @abstractmethod
     def locate(self, path: str | os.PathLike[str], *, external: bool = False) -> Location:
         """Describe where a path lies and which hosts see it."""
+
+    def record_name(self, mirror: str, facts: Mapping[str, Any]) -> str:
+        """Record what an outside system calls this run: one durable append.
+
+        Args:
+            mirror: which system, e.g. ``wandb``.
+            facts: its name there and what else finds it: entity, project, id, url.
+        """
+        named = {f"run:{self.id}": self.redactor.value(dict(facts))}
+        return self._append(Receipt(mirror=mirror, delivered=named))
 
     @abstractmethod
     def _append(self, event: Event) -> str:

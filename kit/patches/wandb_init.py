@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import LineageError
+from nemotron.lineage import LineageError, look_in_wandb
 
 from .. import session
 from .patch import Call, Patch
@@ -18,6 +17,8 @@ __all__ = ["patch_for"]
 
 _log = logging.getLogger(__name__)
 
+_SLASHES = 2  # of entity/project/name:v7
+
 
 def patch_for(names: Sequence[str], tags: Sequence[str]) -> Patch:
     """Return the patch that tells W&B runs of artifacts and tags.
@@ -26,23 +27,19 @@ def patch_for(names: Sequence[str], tags: Sequence[str]) -> Patch:
         names: pinned references: ``art://name:v7``, or ``entity/project/name:v7`` of W&B.
         tags: for the W&B run.
     """
+    known = [each for each in map(_known, names) if each is not None]
 
     def started(_: Call, __: object, run: Any) -> None:
         if run is None:
             return
         run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags)))
-        ours = [name for name in names if name.startswith("art://")]
-        for name in ours:
+        for name in known:
             try:
                 session.remember(name)
             except (LineageError, OSError) as error:
                 _log.warning("%s is not recorded as an input: %s", name, error)
-        theirs = [name for name in names if name not in ours]
-        if theirs and not run.offline:
-            # it asks the server, and the training thread never waits for one
-            threading.Thread(
-                target=_use, args=(run, theirs), name="lineage-wandb-inputs", daemon=True
-            ).start()
+        called = getattr(run, "name", None) or session.script()
+        session.mirroring().begin(run, called, job_type=getattr(run, "job_type", None))
 
     return Patch(
         name="wandb-init",
@@ -59,11 +56,16 @@ def patch_for(names: Sequence[str], tags: Sequence[str]) -> Patch:
     )
 
 
-def _use(run: Any, names: Sequence[str]) -> None:
-    import wandb  # it started the run
-
-    for name in names:
-        try:
-            run.use_artifact(name)
-        except (wandb.Error, ValueError, TypeError, OSError) as error:
-            _log.warning("W&B was not told that %s is an input: %s", name, error)
+def _known(name: str) -> str | None:
+    """Return the pinned reference of an artifact; one of W&B is brought over when it is new."""
+    if name.startswith("art://"):
+        return name
+    try:
+        store = session.store()
+        if store.elsewhere is None and name.count("/") == _SLASHES:
+            entity, project, _ = name.split("/")
+            look_in_wandb(store, project=project, entity=entity)
+        return str(store.resolve(name).uri)
+    except (LineageError, OSError) as error:
+        _log.warning("%s is not recorded as an input: %s", name, error)
+        return None

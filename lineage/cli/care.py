@@ -36,7 +36,7 @@ def register(commands: Commands) -> None:
         Command("where", "say which store is used, why, and how far it is", _where_words, where),
         Command("fsck", "check that a store is whole", _fsck_words, fsck),
         Command("redact", "blank what should never have been recorded", _redact_words, redact),
-        Command("doctor", "look for what is wrong with this installation", _json, doctor),
+        Command("doctor", "look for what is wrong with this installation", _doctor_words, doctor),
         Command("demo", "train a tiny model in stages and show its lineage", _demo_words, demo),
     )
     commands.add_check(
@@ -44,6 +44,11 @@ def register(commands: Commands) -> None:
         Check("package", _check_package),
         Check("store", _check_store),
     )
+
+
+def _doctor_words(parser: Parser) -> None:
+    parser.add_argument("--online", action="store_true", help="ask servers whether they answer")
+    _json(parser)
 
 
 def _json(parser: Parser) -> None:

@@ -83,10 +83,10 @@ def open_store(words: Words, *, create: bool = False) -> Lineage:
 
 def all_commands() -> Commands:
     """Collect our own commands and those of other packages."""
-    from . import care, foreign, sealing, show, stores, write  # they import this module
+    from . import care, foreign, sealing, show, stores, sync, write  # they import this module
 
     commands = Commands()
-    for module in (show, write, sealing, foreign, stores, care):
+    for module in (show, write, sealing, foreign, sync, stores, care):
         module.register(commands)
     for entry in {each.value: each for each in (KIT, *entry_points(group=GROUP))}.values():
         entry.load()(commands)

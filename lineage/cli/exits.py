@@ -22,7 +22,7 @@ from ..errors import (
 __all__ = ["STATUSES", "explain"]
 
 OK, FAILED, USAGE, NOT_FOUND, GONE, REFUSED, STORE, DAMAGED, LEFT_OUT = range(9)
-CHANGED, UNVERIFIED = 9, 10
+CHANGED, UNVERIFIED, UNDELIVERED = 9, 10, 11
 STATUSES = {
     OK: "done",
     FAILED: "something else went wrong; the sentence says what",
@@ -35,6 +35,7 @@ STATUSES = {
     LEFT_OUT: "done, but for what was inconsistent; the report names it",
     CHANGED: "what lies there is not what was published or sealed",
     UNVERIFIED: "nothing differs, but bytes could not be compared: not sealed, or not seen here",
+    UNDELIVERED: "not everything has reached the mirrors yet; what is left stays due",
 }
 _BY_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (URIError, USAGE),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sqlite3
 import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LineageError
+from ..errors import LineageError, MirrorUnready, URIError
 from .commands import Command, Commands, open_store
 from .exits import LEFT_OUT, OK, explain
 from .present import say, show_json
@@ -45,6 +46,18 @@ def import_kinds(shelf: Any) -> None:  # argparse does not name the type
     ).set_defaults(import_kind=import_registry)  # fmt: skip
 
 
+def import_wandb_kind(shelf: Any) -> None:
+    """Add the kind of ``lineage import`` that reads a project of W&B."""
+    help_ = "the artifacts of a W&B project with their lineage; again and again adds what is new"
+    sub: Parser = shelf.add_parser("wandb", help=help_, description=f"{help_.capitalize()}.")
+    sub.add_argument("what", metavar="ENTITY/PROJECT[/NAME]", help="a project, or one artifact")
+    sub.add_argument("--store", metavar="STORE", help="store to use", default=argparse.SUPPRESS)
+    sub.add_argument("--as", dest="called", metavar="NAME", help="name in place of ENTITY/PROJECT")
+    sub.add_argument("--no-verify", action="store_true", help="read no file to check its digest")
+    sub.add_argument("--json", action="store_true", help="print the report as JSON")
+    sub.set_defaults(import_kind=import_wandb)
+
+
 def _kind(shelf: Any, name: str, help_: str, root: str) -> Parser:
     sub: Parser = shelf.add_parser(name, help=help_, description=f"{help_.capitalize()}.")
     sub.add_argument("root", metavar="ROOT", help=root)
@@ -72,6 +85,30 @@ def import_registry(words: Words) -> int:
         return _answer(import_art_index(store, words.root), words)
 
 
+def import_wandb(words: Words) -> int:
+    """Import a project of W&B, or one of its artifacts."""
+    from ..mirror.base import Refused, Retry
+    from ..mirror.chosen import chosen_wandb
+    from ..mirror.wandb import Server
+    from ..mirror.wandb_import import LIMIT, WandbImport
+    from .present import progress
+
+    parts = words.what.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise URIError(words.what, 0, "name", "W&B is named by entity/project or .../name")
+    with open_store(words, create=True) as store, progress("importing from W&B") as move:
+        server = Server(chosen_wandb(os.environ).base_url)
+        limit = 0 if words.no_verify else LIMIT
+        work = WandbImport(store, server, limit=limit, called=words.called)
+        try:
+            server.probe()
+            report = work.project("/".join(parts[:2]), parts[2] if parts[2:] else None, move)
+        except (Retry, Refused) as error:
+            said = store.redactor.text(str(error))
+            raise MirrorUnready(f"{said}. What was imported stays; run it again") from error
+    return _answer(report, words)
+
+
 # --------------------------------------------------------------------------- export
 
 
@@ -82,13 +119,14 @@ def _export_words(parser: Parser) -> None:
         "folder to write to; it is made when it is not there",
     )  # fmt: skip
     sub.add_argument(
-        "--watch", metavar="SECONDS", type=_seconds,
+        "--watch", metavar="SECONDS", type=seconds,
         help="go on, and look for news every SECONDS until interrupted",
     )  # fmt: skip
     sub.set_defaults(export_kind=export_manifest)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
     try:
         seconds = float(text)
     except ValueError:

@@ -7,12 +7,13 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ..mirror.elsewhere import look_in_wandb
 from .commands import Command, Commands, open_store
 from .present import brief, plain, say, show_json, table, when
 
 if TYPE_CHECKING:
     from ..graph import Node
-    from ..model import Version
+    from ..model import Receipt, Version
 
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
@@ -59,6 +60,7 @@ def _resolve_words(parser: Parser) -> None:
 def resolve(words: Words) -> int:
     """Print where a version lies."""
     with open_store(words) as store:
+        look_in_wandb(store)
         version = store.resolve(words.uri, at=_moment(words))
     if words.json:
         show_json(version)
@@ -78,15 +80,20 @@ def show(words: Words) -> int:
         if words.what.startswith("run:"):
             run = store.run_info(words.what)
             outputs = store.find(run=run.id, state=None)
+            receipts = store.receipts(f"run:{run.id}")
             if words.json:
-                show_json({**plain(run), "published": [str(each.uri) for each in outputs]})
+                published = [str(each.uri) for each in outputs]
+                show_json({**plain(run), "published": published, "receipts": plain(receipts)})
             else:
                 _show_fields({**plain(run), "published": [str(each.uri) for each in outputs]})
+                _show_receipts(receipts)
             return 0
         version = store.version(words.what)
         inputs, facts = store.inputs(version), store.facts(version)
+        receipts = store.receipts(version)
     if words.json:
-        show_json({**plain(version), "inputs": plain(inputs), "facts": plain(facts)})
+        told = {"inputs": plain(inputs), "facts": plain(facts), "receipts": plain(receipts)}
+        show_json({**plain(version), **told})
         return 0
     _show_fields(
         {"path": version.address, **{k: v for k, v in plain(version).items() if k not in _TWICE}}
@@ -95,10 +102,17 @@ def show(words: Words) -> int:
     for used in inputs:
         extra = {k: v for k, v in plain(used).items() if k not in ("target", "role")}
         say(f"  {used.role}: {_target(used.target)}  {brief(extra)}".rstrip())
+    _show_receipts(receipts)
     say("history:")
     for fact in facts:
         say(f"  {when(fact.recorded)}  commit {fact.commit}  {fact.kind}  (event {fact.event})")
     return 0
+
+
+def _show_receipts(receipts: list[Receipt]) -> None:
+    for receipt in receipts:
+        known = [each for each in (receipt.name, receipt.url) if each]
+        say(f"{receipt.mirror}: {'  '.join(known)}")
 
 
 _TWICE = ("location", "name", "number")

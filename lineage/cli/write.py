@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..registry import ANY
 from .commands import Command, Commands, open_store
-from .foreign import import_kinds
+from .foreign import import_kinds, import_wandb_kind
 from .present import say, show_json
 from .show import pair
 
@@ -106,6 +106,7 @@ def _import_words(parser: Parser) -> None:
     _json(sub)
     sub.set_defaults(import_kind=import_dir)
     import_kinds(shelf)
+    import_wandb_kind(shelf)
 
 
 def import_(words: Words) -> int:

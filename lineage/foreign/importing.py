@@ -68,7 +68,10 @@ class Found:
         detail: more of its origin: producer, keys that were NaN.
         digest: digest of all bytes, if that registry knows one.
         gone: what became of it there, when it is not live.
+        reason: why it is gone, where that is known better than from the other registry.
         own: this very store exported it.
+        inputs: what it was made from, where that is certain and needs no reading of texts.
+        run: id of the run that made it.
     """
 
     version: VersionId
@@ -83,6 +86,9 @@ class Found:
     digest: str | None = None
     gone: str | None = None
     own: bool = False
+    inputs: Sequence[Input] = ()
+    run: str | None = None
+    reason: str | None = None
 
 
 def content_of(values: Mapping[str, Any]) -> str:
@@ -265,7 +271,9 @@ class _Import:
         return known is not None and (known.state in _FINAL or known.address != place.path)
 
     def _draft(self, one: Found, places: Mapping[VersionId, Location]) -> Imported:
-        inputs: dict[tuple[object, str, str | None], Input] = {}
+        inputs: dict[tuple[object, str, str | None], Input] = {
+            (each.target, each.role, each.split): each for each in one.inputs
+        }
         unclear: list[str] = []
         for reference in one.references:
             try:
@@ -286,7 +294,7 @@ class _Import:
             name=one.version.name, number=one.version.number, type=one.type,
             origin={**redactor.value(origin), "content": one.content},
             location=places[one.version], metadata=redactor.value(dict(one.metadata)),
-            inputs=tuple(inputs.values()), created=one.created, digest=one.digest,
+            inputs=tuple(inputs.values()), created=one.created, digest=one.digest, run=one.run,
         )  # fmt: skip
 
     def _input(
@@ -330,7 +338,7 @@ class _Import:
             self._retire(one, one.gone)
 
     def _retire(self, one: Found, state: str) -> None:
-        reason = f"{state} in the registry that it was imported from"
+        reason = one.reason or f"{state} in the registry that it was imported from"
         try:
             self._store.commit(Deleted(version=one.version, reason=reason, by=user()))
         except PublishRefused as error:

@@ -14,6 +14,7 @@ from ..events import (
     Imported,
     Missing,
     Published,
+    Receipt,
     Relocated,
     Replaced,
     RunEnded,
@@ -71,6 +72,8 @@ class _Taker:
                 run = self._run_ended(event, entry)
             case AliasMoved():
                 version = self._alias_moved(event)
+            case Receipt():
+                self._arrived(event)
             case _ if isinstance(getattr(event, "version", None), VersionId):
                 version = self._about_version(event)
             case _:
@@ -205,6 +208,19 @@ class _Taker:
             ),
         )  # fmt: skip
         return None if event.to is None else self._node(VersionId(event.name, event.to))
+
+    def _arrived(self, event: Receipt) -> None:
+        """Note the names that a mirror gave to versions and runs."""
+        for subject, said in event.delivered.items():
+            facts = {"name": said} if isinstance(said, str) else dict(said)
+            if subject.startswith(("art://", "run:")):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO receipt VALUES(?,?,?,?,?,?)",
+                    (
+                        subject, event.mirror, self._commit.number, facts.get("name"),
+                        self._commit.recorded, canonical_json(facts),
+                    ),
+                )  # fmt: skip
 
     # ---------------------------------------------------------- runs and steps
 

@@ -12,6 +12,7 @@ from ..model import (
     Artifact,
     Input,
     Location,
+    Receipt,
     RunInfo,
     RunStatus,
     State,
@@ -29,19 +30,27 @@ if TYPE_CHECKING:
     from ..uri import ArtifactURI
 
 __all__ = [
+    "alias_of",
     "artifacts",
+    "commit_before_run",
     "facts",
     "find_versions",
+    "first_start",
     "inputs_of",
     "labels",
+    "latest_of",
     "live_near",
+    "merged",
     "moves",
+    "named",
     "near_names",
     "near_selectors",
     "node_of",
+    "receipts",
     "run",
     "runs",
     "unsealed",
+    "uses_of",
     "version",
     "versions",
 ]
@@ -178,6 +187,22 @@ def artifacts(db: sqlite3.Connection) -> list[Artifact]:
     ]  # fmt: skip
 
 
+def alias_of(db: sqlite3.Connection, name: str, alias: str) -> tuple[bool, int | None]:
+    """Return whether an artifact ever had an alias, and the number that it points to now."""
+    row = db.execute(
+        "SELECT l.number FROM alias l JOIN artifact a ON a.id=l.artifact"
+        " WHERE a.name=? AND l.alias=?",
+        (name, alias),
+    ).fetchone()
+    return (row is not None, row[0] if row else None)
+
+
+def latest_of(db: sqlite3.Connection, name: str) -> int | None:
+    """Return the number that ``latest`` means for an artifact, or None."""
+    row = db.execute("SELECT latest FROM artifact WHERE name=?", (name,)).fetchone()
+    return row[0] if row else None
+
+
 def near_names(db: sqlite3.Connection, name: str) -> tuple[str, ...]:
     """Return names in the store that look like one that is not there."""
     names = [row[0] for row in db.execute("SELECT name FROM artifact LIMIT 20000")]
@@ -230,14 +255,15 @@ def inputs_of(db: sqlite3.Connection, node: int) -> list[Input]:
         " LEFT JOIN source s ON s.id=e.src ORDER BY e.role, a.name, v.number, s.uri",
         (node,),
     )
-    return [
-        Input(
-            target=VersionId(row[8], row[9]) if kind_of(row[0]) == VERSION else SourceURI(row[10]),
-            role=row[1], revision=row[2] or None, split=row[3] or None, weight=row[4],
-            tokens=row[5], digest=row[6], size=row[7],
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_input(row) for row in rows]
+
+
+def _input(row: tuple[Any, ...]) -> Input:
+    return Input(
+        target=VersionId(row[8], row[9]) if kind_of(row[0]) == VERSION else SourceURI(row[10]),
+        role=row[1], revision=row[2] or None, split=row[3] or None, weight=row[4], tokens=row[5],
+        digest=row[6], size=row[7],
+    )  # fmt: skip
 
 
 def moves(db: sqlite3.Connection, name: str) -> list[AliasMove]:
@@ -293,6 +319,44 @@ def facts(db: sqlite3.Connection, node: int) -> list[tuple[int, int, str]]:
     return rows.fetchall()
 
 
+def receipts(db: sqlite3.Connection, subject: str) -> list[Receipt]:
+    """Return what each mirror calls ``art://name:vN`` or ``run:<id>``, by mirror.
+
+    What was said later is added to what was said before; a name that was given stays.
+    """
+    found: dict[str, Receipt] = {}
+    for mirror, number, recorded, text in db.execute(
+        "SELECT mirror, commit_number, recorded, facts FROM receipt WHERE subject=?"
+        " ORDER BY mirror, commit_number",
+        (subject,),
+    ):
+        known = found.get(mirror)
+        news = json.loads(text)
+        facts = merged({} if known is None else known.facts, news)
+        found[mirror] = Receipt(
+            mirror, facts.get("name"), facts.get("url"), read_time(recorded), number, facts
+        )
+    return list(found.values())
+
+
+def merged(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what a later receipt says to what an earlier one said."""
+    if known.get("id") not in (None, news.get("id", known.get("id"))):
+        if known.get("made") and known.get("offline"):
+            return dict(news)  # it was only meant to be made
+        return dict(known)  # a run is one run there: the first that was named
+    return {**known, **news}
+
+
+def named(db: sqlite3.Connection, mirror: str, name: str) -> str | None:
+    """Return what has a name in a mirror: ``art://name:vN`` or ``run:<id>``, or None."""
+    row = db.execute(
+        "SELECT subject FROM receipt WHERE name=? AND mirror=? ORDER BY commit_number LIMIT 1",
+        (name, mirror),
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
 def labels(db: sqlite3.Connection, nodes: Iterable[int]) -> dict[int, str]:
     """Return the references of some versions and sources."""
     found = {}
@@ -308,3 +372,33 @@ def labels(db: sqlite3.Connection, nodes: Iterable[int]) -> dict[int, str]:
             ).fetchone()
             found[node] = str(VersionId(*row))
     return found
+
+
+def commit_before_run(db: sqlite3.Connection, uid: str) -> int:
+    """Return the number of the last commit before a run was heard of; 0 for an unknown run."""
+    row = db.execute("SELECT commit_number FROM run WHERE uid=?", (uid,)).fetchone()
+    return int(row[0]) - 1 if row else 0
+
+
+def first_start(db: sqlite3.Connection, uid: str) -> tuple[int, int] | None:
+    """Return (commit, position) of the event by which a run started, or None."""
+    row = db.execute(
+        "SELECT f.commit_number, f.position FROM fact f JOIN run r ON r.id=f.run"
+        " WHERE r.uid=? AND f.kind='run-started' ORDER BY f.commit_number, f.position LIMIT 1",
+        (uid,),
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else None
+
+
+def uses_of(db: sqlite3.Connection, uid: str) -> list[Input]:
+    """Return what a run used, in all its steps, in a stable order."""
+    rows = db.execute(
+        "SELECT DISTINCT e.src, e.role, e.revision, e.split, e.weight, e.tokens, e.digest, e.size,"
+        "  a.name, v.number, s.uri FROM run r JOIN step t ON t.run=r.id"
+        " JOIN edge e ON e.dst=t.id AND e.src&3<>2"
+        " LEFT JOIN version v ON v.id=e.src LEFT JOIN artifact a ON a.id=v.artifact"
+        " LEFT JOIN source s ON s.id=e.src WHERE r.uid=?"
+        " ORDER BY e.role, a.name, v.number, s.uri",
+        (uid,),
+    )
+    return [_input(row) for row in rows]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 __all__ = ["NAME", "SCHEMA", "SOURCE", "STEP", "VERSION", "kind_of"]
 
-NAME = "index-1"
+NAME = "index-2"
 VERSION, SOURCE, STEP = 0, 1, 2
 
 SCHEMA = """
@@ -51,6 +51,11 @@ CREATE TABLE IF NOT EXISTS fact(
 CREATE INDEX IF NOT EXISTS fact_version ON fact(version) WHERE version NOT NULL;
 CREATE INDEX IF NOT EXISTS fact_run ON fact(run) WHERE run NOT NULL;
 CREATE INDEX IF NOT EXISTS version_run ON version(run);
+CREATE TABLE IF NOT EXISTS receipt(
+    subject TEXT NOT NULL, mirror TEXT NOT NULL, commit_number INTEGER NOT NULL, name TEXT,
+    recorded TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY(subject, mirror, commit_number))
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS receipt_name ON receipt(name) WHERE name NOT NULL;
 """
 
 

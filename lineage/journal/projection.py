@@ -45,7 +45,7 @@ class Projection(PerProcess):
 
     Args:
         journal: what to follow.
-        name: name and form of the tables, e.g. ``index-1``; also names the file.
+        name: name and form of the tables, e.g. ``index-2``; also names the file.
         schema: DDL that can be run again.
         private: keep it in memory.
     """

@@ -271,7 +271,7 @@ def test_tampered_ledger_and_index_are_found(tmp_path: Path) -> None:
         store.resolve("model")
     for file, change in (
         (place, "UPDATE ledger_artifact SET next=9"),
-        (tmp_path / "lineage.db.d" / "index-1.db", "UPDATE version SET path='/elsewhere'"),
+        (tmp_path / "lineage.db.d" / "index-2.db", "UPDATE version SET path='/elsewhere'"),
     ):
         db = sqlite3.connect(file)
         db.execute(change)
@@ -294,7 +294,7 @@ def test_bad_index_is_thrown_away(tmp_path: Path, address: str, damage: str) -> 
             store.commit(publish(path=f"/{number}"))
         assert store.resolve("model").number == 3
         cache = Path(store.journal.cache or "")
-    for file in cache.glob("*-1.db"):
+    for file in (*cache.glob("ledger-*.db"), *cache.glob("index-*.db")):
         if damage == "garbage":
             file.write_bytes(b"garbage" * 1000)
         elif damage == "empty":
@@ -323,7 +323,7 @@ import sys
 import nemotron.lineage as lineage
 from nemotron.lineage.index import project
 from nemotron.lineage.testing import publish
-project.NAME, project.SCHEMA = "index-2", project.SCHEMA + "CREATE TABLE IF NOT EXISTS extra(a);"
+project.NAME, project.SCHEMA = "index-n", project.SCHEMA + "CREATE TABLE IF NOT EXISTS extra(a);"
 with lineage.open(sys.argv[1]) as store:
     print(store.commit(publish(path=sys.argv[2])).version, len(store.log("model")))
 """

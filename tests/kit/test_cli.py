@@ -210,7 +210,7 @@ def test_registering_reads_nothing() -> None:
     commands = Commands()
     register(commands)
     assert [each.name for each in commands.commands] == ["env", "run"]
-    assert [each.name for each in commands.checks] == ["env.toml", "frameworks", "logins"]
+    assert [each.name for each in commands.checks] == ["env.toml", "frameworks", "logins", "W&B"]
     loaded = loaded_by("from nemotron.lineage.cli.commands import all_commands; all_commands()")
     assert {name for name in loaded if name.startswith("nemotron.kit")} == {
         "nemotron.kit", "nemotron.kit.cli", "nemotron.kit.cli_run",

@@ -1,17 +1,15 @@
-"""W&B: its section in env.toml, and its run; without wandb, and with the real one."""
+"""W&B: its section in env.toml, and its run; without wandb. The real one: tests/integration."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import importlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -25,8 +23,6 @@ from nemotron.kit import (
     load_wandb_config,
 )
 from nemotron.kit.train_script import init_wandb_from_env
-
-from .wandb_server import Server, serving
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -196,7 +192,10 @@ init_wandb_if_configured(WandbConfig(entity="e"), job_type="training", tags=["a"
 init_wandb_if_configured(WandbConfig(project=" "))
 init_wandb_from_env()
 add_wandb_tags(["a"])
+add_run_tags(["a"])
+log_wandb_config(WandbConfig())
 finish_wandb()
+finish_run()
 assert load_wandb_config() is None
 try:
     init_wandb_if_configured(WandbConfig(project="nemotron"))
@@ -245,13 +244,21 @@ except ImportError as error: print(error)
     assert sentence in _python(program, where=tmp_path / "here")
 
 
-class Sdk(SimpleNamespace):
-    """wandb as far as it is used here; the tests below hold the real one against it."""
+class Sdk(ModuleType):
+    """wandb as far as it is used here; tests/integration/wandb hold the real one against it."""
 
-    def init(self, **told: object) -> object:
+    told: dict[str, object]
+    exit_code: int | None
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.run: SimpleNamespace | None = None
+        self.init = self._init
+
+    def _init(self, **told: object) -> object:
         self.told = told
         tags = tuple(told["tags"] or ())  # type: ignore[call-overload]  # the tags of a run
-        self.run = SimpleNamespace(tags=tags, finish=self.finish)
+        self.run = SimpleNamespace(tags=tags, finish=self.finish, disabled=True)
         return self.run
 
     def finish(self, exit_code: int | None = None) -> None:
@@ -260,7 +267,7 @@ class Sdk(SimpleNamespace):
 
 @pytest.fixture
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Sdk:
-    sdk = Sdk(run=None)
+    sdk = Sdk()
     monkeypatch.setitem(sys.modules, "wandb", sdk)
     return sdk
 
@@ -316,121 +323,3 @@ def test_environment_of_a_job_describes_the_run(sdk: Sdk, monkeypatch: pytest.Mo
     init_wandb_from_env()
     told |= {"name": "n", "tags": ["a", "b"]}
     assert sdk.told == {**told, "job_type": "training", "group": "g"}
-
-
-# ------------------------------------------------------------------------- the real wandb
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
-    with serving() as server:
-        yield server
-
-
-def _real(program: str, tmp_path: Path, **environ: str) -> str:
-    pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
-    return _python(
-        f"import wandb\nfrom nemotron.kit import *\n{program}", where=tmp_path,
-        WANDB_ERROR_REPORTING="false", WANDB_SILENT="true", NO_PROXY="127.0.0.1", **environ,
-    )  # fmt: skip
-
-
-def test_server_sees_what_was_configured(server: Server, tmp_path: Path) -> None:
-    program = """
-config = WandbConfig("p", "e", "n", ("a", "b"), "about")
-init_wandb_if_configured(config, job_type="training", tags=["b", "c"])
-first = wandb.run
-init_wandb_if_configured(WandbConfig(project="q"))
-init_wandb_from_env()
-assert wandb.run is first
-print(first.id, first.url)
-add_wandb_tags(["d", "a"])
-finish_wandb(exit_code=3)
-assert wandb.run is None
-finish_wandb()
-"""
-    environ = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "r"}
-    name, url = _real(program, tmp_path, **environ).split()
-    assert list(server.runs) == [name]
-    run = server.runs[name]
-    assert (run["project"], run["entity"], run["displayName"]) == ("p", "e", "n")
-    assert (run["jobType"], run["notes"], run["tags"]) == ("training", "about", list("abcd"))
-    assert url == f"{server.url}/e/p/runs/{name}"
-    assert server.exits == [3]
-    asked = [name for name, _ in server.asked]
-    before = asked[: asked.index("UpsertBucket")]
-    assert set(before) <= {
-        "Viewer",
-        "ServerFeaturesQuery",
-    }  # nothing asks for the project: W&B makes it
-
-
-def test_server_sees_the_environment_of_a_job(server: Server, tmp_path: Path) -> None:
-    environ = {
-        "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "p", "WANDB_NAME": "n",
-        "WANDB_GROUP": "g", "WANDB_TAGS": "a, b", "WANDB_JOB_TYPE": "eval",
-    }  # fmt: skip
-    _real("init_wandb_from_env(); init_wandb_from_env(); finish_wandb()", tmp_path, **environ)
-    (run,) = server.runs.values()
-    assert (run["project"], run["displayName"], run["groupName"]) == ("p", "n", "g")
-    assert (run["jobType"], run["tags"]) == ("eval", ["a", "b"])
-    assert server.exits == [0]
-
-
-def test_key_that_we_find_is_the_one_that_the_server_gets(server: Server, tmp_path: Path) -> None:
-    """``wandb login`` stores it, we find it, a job that gets it as a variable is let in."""
-    host = server.url.removeprefix("http://")
-    login = f"import wandb; wandb.login(key='{KEY}', host='{server.url}', verify=False)"
-    _real(login, tmp_path)
-    found = kit.find_wandb_key({**os.environ, "WANDB_BASE_URL": server.url})
-    assert found == kit.Credential(KEY, f"~/.netrc for {host}")
-    server.logins.clear()
-    (Path(os.environ["HOME"]) / ".netrc").unlink()
-    environ = {"WANDB_API_KEY": found.value, "WANDB_BASE_URL": server.url, "WANDB_PROJECT": "p"}
-    _real("init_wandb_from_env(); finish_wandb()", tmp_path, **environ)
-    (login,) = server.logins
-    assert base64.b64decode(login.removeprefix("Basic ")).decode() == f"api:{KEY}"
-
-
-@pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_modes_without_a_server(tmp_path: Path, mode: str) -> None:
-    program = """
-import json
-init_wandb_from_env()
-run = wandb.run
-add_wandb_tags(["b"])
-seen = [run.project, run.entity, run.name, run.job_type, run.tags]
-finish_wandb()
-print(json.dumps([*seen, wandb.run is None]))
-"""
-    environ = {"WANDB_MODE": mode, "WANDB_PROJECT": "p", "WANDB_NAME": "n", "WANDB_TAGS": "a"}
-    *seen, is_over = json.loads(_real(program, tmp_path, **environ))
-    assert is_over
-    if mode == "offline":
-        assert seen == ["p", "", "n", "data-prep", ["a", "b"]]
-        assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
-
-
-def test_every_run_shows_its_inputs_and_tags(tmp_path: Path) -> None:
-    """Twice in one process, whether wandb was imported before or not."""
-    program = """
-import json
-import nemotron.lineage as lineage
-with lineage.open() as store, store.run("prep") as prep:
-    prep.publish("tokens", path="tokens.bin", type="dataset", external=True)
-patch_wandb_init_for_lineage(artifact_qualified_names=["art://tokens:v1"], tags=["sft"])
-tags = []
-for name in ("first", "second"):
-    run = wandb.init(project="p", tags=[name])
-    tags.append(list(run.tags))
-    start_run(name).publish(name, path=f"{name}.pt", type="model", external=True)
-    end_run()
-    run.finish()
-with lineage.open() as store:
-    inputs = [[str(each.target) for each in store.inputs(name)] for name in ("first", "second")]
-print(json.dumps([tags, inputs]))
-"""
-    tags, inputs = json.loads(_real(program, tmp_path, WANDB_MODE="offline"))
-    assert tags == [["first", "sft"], ["second", "sft"]]
-    assert inputs == [["art://tokens:v1"], ["art://tokens:v1"]]

@@ -24,6 +24,7 @@ from nemotron.lineage import (
 from nemotron.lineage.journal import bucket as buckets
 from nemotron.lineage.journal.bucket import Bucket
 from nemotron.lineage.journal.objectstore import ObjectStoreJournal
+from nemotron.lineage.mirror.lease import Holder, Lease, leases_of
 from nemotron.lineage.testing import publish
 
 
@@ -306,3 +307,18 @@ def test_refused_credentials_are_told(address: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(StoreReadOnly, match="may not do that; ask its owner"):
         store.commit(publish(path="/2"))
     store.close()
+
+
+def test_lease_of_a_mirror_holds_for_all_hosts(store: Lineage) -> None:
+    shelf = store.journal.shelf
+    assert shelf is not None
+    with Lease.take(shelf, leases_of("wandb"), "run:1") as lease:
+        assert isinstance(lease, Lease)
+        assert lease.is_mine
+        lease.mark_busy()
+        assert isinstance(Lease.take(shelf, leases_of("wandb"), "run:1"), Holder)
+    following = Lease.take(shelf, leases_of("wandb"), "run:1")
+    assert isinstance(following, Lease)
+    assert (following.fence, lease.is_mine) == (2, False)
+    following.release()
+    assert len(shelf.names(leases_of("wandb"))) == 1

@@ -22,6 +22,7 @@ from nemotron.lineage import (
 )
 from nemotron.lineage.journal import database
 from nemotron.lineage.journal.postgres import PostgresJournal, statements
+from nemotron.lineage.mirror.lease import Holder, Lease, leases_of
 from nemotron.lineage.testing import publish
 
 pytestmark = pytest.mark.postgres
@@ -321,3 +322,18 @@ def test_writer_appends_and_can_change_nothing(server: PostgresServer, address: 
         assert audit.fsck(store).is_clean
         assert audit.redact(store, "model:v1", "leak") == 1
         assert audit.fsck(store).is_clean
+
+
+def test_lease_of_a_mirror_holds_for_all_hosts(store: Lineage) -> None:
+    shelf = store.journal.shelf
+    assert shelf is not None
+    with Lease.take(shelf, leases_of("wandb"), "run:1") as lease:
+        assert isinstance(lease, Lease)
+        assert lease.is_mine
+        lease.mark_busy()
+        assert isinstance(Lease.take(shelf, leases_of("wandb"), "run:1"), Holder)
+    following = Lease.take(shelf, leases_of("wandb"), "run:1")
+    assert isinstance(following, Lease)
+    assert (following.fence, lease.is_mine) == (2, False)
+    following.release()
+    assert len(shelf.names(leases_of("wandb"))) == 1

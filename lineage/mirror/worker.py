@@ -1,0 +1,294 @@
+"""Brings what is due to one mirror: run by run, with receipts, backing off when it does not answer.
+
+It is the same in the process that owns a live run and in ``lineage sync``. Nothing that goes wrong
+here goes further: a fault is noted with its words, and tried again or listed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from ..errors import MirrorUnready, StoreError
+from ..events import Receipt
+from ..index import queries
+from ..journal.kinds import open_shelf
+from .base import Due, Refused, Retry, Waits
+from .deliveries import Dead, Deliveries, Waiting
+from .lease import Holder, Lease, leases_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..registry import Lineage
+    from .base import Desk, Mirror
+
+__all__ = ["Status", "Worker"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST, _LONGEST = 1.0, 300.0  # seconds between attempts, growing
+_BATCH = 200  # receipts in one event
+_OFTEN = 5.0  # seconds after which what arrived gets its receipt, in the middle of a run
+_HOPELESS = 10  # attempts after which a fault of ours counts as a refusal
+_SOON = 2.0  # seconds after which what waits for another one is looked at again
+
+
+@dataclass(slots=True)
+class Status:
+    """How far a mirror is.
+
+    Attributes:
+        mirror: its name.
+        left: how many subjects are to be delivered.
+        since: when the journal took the oldest of them, or None.
+        runs: the runs they belong to.
+        dead: what was refused, with the outside system's words.
+        held: runs that another process delivers, and which one.
+        words: why the last attempt failed, if it did.
+        delivered: how many subjects arrived by this worker.
+    """
+
+    mirror: str
+    left: int = 0
+    since: str | None = None
+    runs: list[Waiting] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+    held: dict[str, str] = field(default_factory=dict)
+    words: str | None = None
+    delivered: int = 0
+
+
+class Worker:
+    """Delivers to one mirror.
+
+    Args:
+        store: an open store of this worker's own.
+        mirror: where to.
+        wants: tells whether a run is this worker's business; None takes all that are covered.
+        after: for a worker that needs no history: keep the rows in memory, and begin behind this
+            commit.
+        clock: the time, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Lineage,
+        mirror: Mirror,
+        *,
+        wants: Callable[[str], bool] | None = None,
+        after: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._mirror, self._wants, self._clock = store, mirror, wants, clock
+        self.deliveries = Deliveries(
+            store.journal, mirror, private=after is not None, after=after or 0
+        )
+        self._shelf = store.journal.shelf or open_shelf(store.journal.address)
+        self._random = random.Random()  # noqa: S311 - the stream that training seeded is left alone
+        self._held: dict[str, Holder] = {}
+        self._outages = 0
+        self._resume = 0.0
+        self._settled = 0.0
+        self.delivered = self.faults = 0
+
+    # ------------------------------------------------------------------------ working
+
+    def work(self, *, stop: Callable[[], bool] = lambda: False, patient: bool = True) -> int:
+        """Deliver what can be delivered now, and return how many subjects arrived.
+
+        Args:
+            stop: asked before every delivery; true ends the work.
+            patient: leave alone what is to be tried later.
+
+        Raises:
+            MirrorUnready: the mirror cannot be used from here.
+            StoreError: the store cannot be read or written.
+        """
+        before = self.delivered
+        now = self._clock()
+        self._catch_up()
+        self._settle()
+        if patient and now < self._resume:
+            return 0
+        self._held.clear()
+        try:
+            for waiting in self.deliveries.runs():
+                if stop():
+                    break
+                self._run(waiting.run, now if patient else inf, stop)
+            self._outages = 0
+        except Retry as error:
+            self._outages += 1
+            self._resume = now + self._pause(self._outages)
+            _log.info("%s does not answer: %s", self._mirror.name, error)
+        finally:
+            self._settle()
+        return self.delivered - before
+
+    def next_try(self) -> float:
+        """Return the seconds until something may be tried again; 0 for now, inf for never."""
+        now = self._clock()
+        if not self.status().left:
+            return inf
+        due = [max(self._resume, self.deliveries.next_try(each.run)) for each in self._covered()]
+        return max(0.0, min(due, default=inf) - now)
+
+    def _run(self, run: str, now: float, stop: Callable[[], bool]) -> None:
+        dues = self._due(run, now)
+        if not dues:
+            return
+        self._mirror.check(self._link(run))
+        lease = Lease.take(
+            self._shelf, leases_of(self._mirror.name), f"run:{run}", helpers=self._mirror.helpers
+        )
+        if isinstance(lease, Holder):
+            self._held[run] = lease
+            return
+        with ExitStack() as stack:
+            stack.enter_context(lease)
+            self._catch_up()  # the one before may just have finished
+            dues = self._due(run, now)
+            if not dues:
+                return
+            desk = stack.enter_context(
+                self._mirror.opening(run, self._link(run), self._store, lease)
+            )
+            for due in dues:
+                if stop() or not lease.is_mine:
+                    return
+                self._deliver(desk, due)
+                if self._clock() - self._settled > _OFTEN:
+                    self._settle()
+        self._settle()  # others may wait for it
+
+    def _deliver(self, desk: Desk, due: Due) -> None:
+        try:
+            arrived = desk.deliver(due)
+        except Waits as error:
+            self.deliveries.note_waiting(due, str(error), self._clock() + _SOON)
+        except Refused as error:
+            self.deliveries.note_dead(due, self._clean(error))
+            _log.warning("%s refused %s: %s", self._mirror.name, due.subject, self._clean(error))
+        except Retry as error:
+            self._failed(due, error)
+            raise
+        except (MirrorUnready, StoreError):
+            raise
+        except Exception as error:  # noqa: BLE001 - training, or the other deliveries, go on
+            self.faults += 1
+            _log.exception("delivering %s to %s failed", due.subject, self._mirror.name)
+            if due.attempts + 1 >= _HOPELESS:
+                self.deliveries.note_dead(due, self._clean(error))
+            else:
+                self._failed(due, error)
+        else:
+            self._note(due, arrived)
+
+    def _note(self, due: Due, arrived: Mapping[str, Mapping[str, object]]) -> None:
+        for subject, facts in arrived.items():
+            self.deliveries.note_arrived(Due(subject, due.run, due.upto), facts)
+            self.delivered += 1
+
+    def _failed(self, due: Due, error: Exception) -> None:
+        later = self._clock() + self._pause(due.attempts + 1)
+        self.deliveries.note_failed(due, self._clean(error), later)
+
+    def _pause(self, attempts: int) -> float:
+        longest = min(_LONGEST, _FIRST * 2 ** min(attempts - 1, 16))
+        return self._random.uniform(longest / 2, longest)
+
+    def _clean(self, error: Exception) -> str:
+        return self._store.redactor.text(str(error) or type(error).__name__)[:1000]
+
+    # ------------------------------------------------------------------------ receipts
+
+    def _catch_up(self) -> None:
+        with self._store.reading():
+            pass  # what waits in intakes is in the journal now
+        self.deliveries.catch_up()
+
+    def _settle(self) -> None:
+        """Write receipts for what arrived."""
+        self._settled = self._clock()
+        arrived = self.deliveries.arrived()
+        for at in range(0, len(arrived), _BATCH):
+            delivered = {each.subject: each.facts for each in arrived[at : at + _BATCH]}
+            head = self._store.journal.head().hash
+            with suppress(StoreError):  # they are written the next time
+                self._store.commit(
+                    Receipt(mirror=self._mirror.name, delivered=delivered, head=head)
+                )
+        if arrived:
+            self.deliveries.catch_up()
+
+    # -------------------------------------------------------------------------- asking
+
+    @property
+    def name(self) -> str:
+        """The mirror's name."""
+        return self._mirror.name
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Whether something failed, or was taken, that may work when it is tried again."""
+        passing = any(holder.is_passing for holder in self._held.values())
+        return passing or self._outages > 0 or self.deliveries.is_trying()
+
+    def revive(self) -> int:
+        """Have what was refused tried again, and return how many subjects that are."""
+        self._catch_up()
+        return self.deliveries.revive()
+
+    def doubt(self) -> None:
+        """Have everything looked up again, whatever receipts say."""
+        self._catch_up()
+        self.deliveries.doubt()
+
+    def _due(self, run: str, now: float) -> list[Due]:
+        """Return what is to be delivered of a run: all, or what the mirror knows already."""
+        if self._wants is not None and not self._wants(run):
+            return []
+        dues = self.deliveries.of(run, now)
+        if not dues or self._mirror.covers(run, self._link(run)):
+            return dues
+        return [due for due in dues if self._receipt(due.subject) is not None]
+
+    def _link(self, run: str) -> Mapping[str, object] | None:
+        """Return what receipts say of a run."""
+        return self._receipt(f"run:{run}")
+
+    def _receipt(self, subject: str) -> Mapping[str, object] | None:
+        with self._store.reading() as db:
+            found = queries.receipts(db, subject)
+        return next((each.facts for each in found if each.mirror == self._mirror.name), None)
+
+    def _covered(self) -> list[Waiting]:
+        """Return the runs with something left that is to be delivered."""
+        found = []
+        for waiting in self.deliveries.runs():
+            dues = self._due(waiting.run, inf)
+            if dues:
+                found.append(waiting._replace(left=len(dues)))
+        return found
+
+    def status(self) -> Status:
+        """Say how far the mirror is, as far as this host knows; nothing is sent."""
+        self._catch_up()
+        runs = self._covered()
+        return Status(
+            mirror=self._mirror.name, left=sum(each.left for each in runs),
+            since=min((each.since for each in runs if each.since), default=None), runs=runs,
+            dead=self.deliveries.dead(),
+            held={run: holder.who for run, holder in self._held.items()},
+            words=self.deliveries.words(), delivered=self.delivered,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give the rows back; the store stays open."""
+        self.deliveries.close()
