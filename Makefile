@@ -114,7 +114,7 @@ locks: # one set of versions for all three, so that one environment serves them
 	$(COMPILE) pyproject.toml locks/build.in --extra demo -c locks/lint.txt -o locks/demo.txt
 	$(COMPILE) locks/hydra.in -o locks/hydra.txt
 	$(COMPILE) pyproject.toml locks/nemo-run.in --extra demo --extra testing --extra nemo-run \
-		--group test -c locks/lint.txt -o locks/nemo-run.txt
+		--group test -c locks/demo.txt -o locks/nemo-run.txt
 	$(COMPILE) pyproject.toml --extra testing --extra ray --group test -c locks/lint.txt \
 		-o locks/ray.txt
 	$(COMPILE) pyproject.toml locks/wandb.in --extra testing --extra wandb --extra openlineage \

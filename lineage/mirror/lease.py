@@ -1,10 +1,10 @@
 """Who delivers what to a mirror: one process at a time, until it ends or does not get on.
 
 A lease is a content beside the journal, ``<what>.<fence>.json``, made exclusively: a file, an
-object or a row. Its number, the
-fence, grows with every holder: who no longer has the highest one stops. The holder writes a new
-time of expiry into it now and then. A holder of this host whose process is gone is overtaken at
-once; another one when its time is over, which allows for clocks that differ by half a minute.
+object or a row. Its number, the fence, grows with every holder: who no longer has the highest one
+stops. The holder writes a new time of expiry into it now and then. A holder of this host whose
+process is gone is overtaken at once; another one when its time is over, which allows for clocks
+that differ by half a minute.
 """
 
 from __future__ import annotations
