@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ _FOREIGN = (
     "LINEAGE_", "NEMOTRON_", "SLURM_", "TORCHELASTIC_", "WANDB_", "HF_", "NEMO_", "RAY_", "AWS_",
     "PG", "GOOGLE_", "AZURE_",
 )  # fmt: skip
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
