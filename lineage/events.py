@@ -213,7 +213,8 @@ class Published(Event):
     """A version came into being. ``number`` is None while the record is open.
 
     ``inputs`` None means: what its run used so far. ``aliases`` are those asked for; each move is
-    an event of its own.
+    an event of its own. ``attached`` is for mirrors: name inside -> path of a small file to upload,
+    or an address to refer to.
     """
 
     kind = "published"
@@ -232,6 +233,7 @@ class Published(Event):
     key: str | None = None
     late: bool = False
     origin: Mapping[str, Any] | None = None
+    attached: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> VersionId:

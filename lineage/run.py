@@ -151,6 +151,7 @@ class Run(Recording):
         idempotency_key: str | None = None,
         digest: Literal["later", "now"] = "later",
         external: bool = False,
+        attach: Mapping[str, str | os.PathLike[str]] | None = None,
     ) -> Version:
         """Publish what lies at a path as a new version, durably, and return it with its number.
 
@@ -168,6 +169,8 @@ class Run(Recording):
             idempotency_key: a publish with a key that was used before gives that version again.
             digest: ``now`` reads all bytes before returning.
             external: the path is seen by another host only; it is not looked at.
+            attach: for W&B beside the reference to the path, by the name inside: the path of a
+                small file, which is uploaded, or an address, which is referred to.
 
         Raises:
             PathNotFoundError: there is nothing at the path.
@@ -187,6 +190,9 @@ class Run(Recording):
             raise PublishRefused(f"digest is 'later' or 'now', not {digest!r}")
         if idempotency_key is not None:
             draft = replace(draft, key=idempotency_key)
+        if attach:
+            places = {inside: self.locate(place).path for inside, place in attach.items()}
+            draft = replace(draft, attached=self._store.redactor.value(places))
         outcome = self._store.commit(draft)
         assert outcome.version is not None  # a publish always comes to a version
         for entry in outcome.entries:

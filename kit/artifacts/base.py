@@ -131,6 +131,12 @@ class Artifact(BaseModel):
         """Return (address, name inside) of what the W&B mirror refers to and never uploads."""
         return [(f"file://{self._get_output_dir().resolve()}", "output")]
 
+    def _attached(self) -> dict[str, str]:
+        """Return what W&B gets beside the reference to the folder, which it always has."""
+        own = type(self).get_wandb_references is not Artifact.get_wandb_references
+        references = self.get_wandb_references() if own else []
+        return {inside: place for place, inside in (*self.get_wandb_files(), *references)}
+
     def get_input_uris(self) -> list[str]:
         """Return what it was made from: ``art://``, ``hf://``, ``s3://``, ``https://``, paths.
 
@@ -199,8 +205,9 @@ class Artifact(BaseModel):
         if self.path.exists():
             self._write(folder)
         version = run.publish(
-            identity, path=self.path, type=self.artifact_type, metadata=self.metadata
-        )
+            identity, path=self.path, type=self.artifact_type, metadata=self.metadata,
+            attach=self._attached(),
+        )  # fmt: skip
         self._uri = version.uri
         self.tracking = TrackingInfo(
             artifact_id=str(version.uri), artifact_type=self.type, run_id=run.id,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..clock import write_time
+from ..events import Imported
 from ..metadata import canonical_json
 from ..model import Input, Location, State, VersionId
 from ..source import SourceURI
@@ -20,7 +21,7 @@ from .names import encode, source_name, type_name, version_alias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..events import Imported, Published
+    from ..events import Published
     from ..model import Version
 
 __all__ = ["FILE", "KEY", "Draft", "metadata_of", "of_source", "of_version", "tombstone"]
@@ -79,11 +80,16 @@ def of_version(
     }  # fmt: skip
     content = event.digest or event.fingerprint or str(version.id)
     references = {_REFERENCE: (_address(place), content)} if place.path else {}
+    attached = {} if isinstance(event, Imported) else event.attached
+    for inside, where in attached.items():
+        if "://" in where:
+            references[inside] = (where, content)
     return Draft(
         name=encode(version.name), type=type_name(event.type),
         metadata=metadata_of(version, inputs, store=store),
         aliases=(version_alias(version.number), *aliases), lineage=_lines(said),
         references=references,
+        files={i: path for i, path in attached.items() if "://" not in path and i != FILE},
     )  # fmt: skip
 
 

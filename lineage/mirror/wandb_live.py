@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRun", "Upload"]
 
+_SMALL = 16 * 1024 * 1024  # bytes of a file that is uploaded; more belongs behind a reference
+
 
 class LiveRun:
     """A run that is live in this process, through which artifacts are logged.
@@ -120,6 +122,7 @@ def _build(draft: Draft) -> Any:
     for inside, (uri, digest) in draft.references.items():
         artifact.manifest.add_entry(reference(inside, uri, digest))
     for inside, path in draft.files.items():
-        if os.path.isfile(path):
+        # another host may not see it, and it may have grown since
+        if os.path.isfile(path) and os.path.getsize(path) <= _SMALL:
             artifact.add_file(path, name=inside, skip_cache=True)
     return artifact

@@ -89,6 +89,32 @@ def test_three_stages_are_read_back_from_wandb_alone(shell: Shell) -> None:
     assert not shell.server.unknown
 
 
+OWN = """
+from nemotron.kit import *
+from pathlib import Path
+init_wandb_if_configured(WandbConfig("p", "e", "prep"), job_type="data-prep")
+class Own(Artifact):
+    def get_wandb_files(self):
+        return [*super().get_wandb_files(), (str(self.path / "config.yaml"), "config.yaml"),
+                (str(self.path / "gone.txt"), "gone.txt"), (str(self.path / "big"), "big")]
+    def get_wandb_references(self): return [("s3://bucket/tokens", "tokens")]
+Path("own").mkdir()
+Path("own/config.yaml").write_text("a: 1")
+with open("own/big", "wb") as file: file.truncate(17 * 1024 * 1024)
+Own(path=Path("own")).save(name="own")
+finish_wandb()
+import wandb
+entries = wandb.Api().artifact("e/p/own:latest").manifest.entries
+print(*(f"{name}={entry.ref}" for name, entry in sorted(entries.items())))
+"""
+
+
+def test_files_and_references_of_an_own_class_are_uploaded_and_referred_to(shell: Shell) -> None:
+    *_, said = shell.python(OWN).splitlines()
+    files = "config.yaml=None lineage.json=None metadata.json=None"
+    assert said == f"{files} output=file://{shell.folder}/own tokens=s3://bucket/tokens"
+
+
 @pytest.mark.parametrize("mirrors", ["", "wandb", "openlineage", "wandb,openlineage"])
 def test_any_of_the_mirrors_may_be_on_at_once(shell: Shell, mirrors: str) -> None:
     with shell.open() as store, store.run("prep") as run:
