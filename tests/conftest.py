@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.servers import BucketServer, PostgresServer, postgres_server
 
 from nemotron import lineage
@@ -22,6 +23,8 @@ _FOREIGN = (
     "PG", "GOOGLE_", "AZURE_",
 )  # fmt: skip
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started us in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

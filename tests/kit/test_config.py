@@ -934,7 +934,7 @@ def _scalar(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     document=st.dictionaries(_NAMES, _TABLES | _SCALARS, max_size=4).map(
         lambda found: {"p": {}, **found}

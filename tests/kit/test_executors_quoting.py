@@ -38,7 +38,7 @@ def _bash(script: str) -> str:
 
 
 @given(st.lists(values, min_size=1, max_size=10))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_export_in_a_batch_script_keeps_its_value(found: list[str]) -> None:
     lines = []
     for at, value in enumerate(found):
@@ -50,7 +50,7 @@ def test_export_in_a_batch_script_keeps_its_value(found: list[str]) -> None:
 
 
 @given(st.lists(values, min_size=1, max_size=10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_word_of_a_ray_command_passes_both_shells(found: list[str]) -> None:
     command = " ".join(["printf", "'%s\\0'", *map(for_two_shells, found)])
     # the last lines of nemo-run's template for Slurm
@@ -65,7 +65,7 @@ def test_value_of_a_local_job_passes_the_template(value: str) -> None:
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_word_of_a_command_is_one_word(word: str) -> None:
     if not (word == FOLDER or word.startswith(f"{FOLDER}/")):
         assert _bash(f"printf '%s\\0' {shell_word(word)}".replace(FOLDER, "/x")) == f"{word}\0"

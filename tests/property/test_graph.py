@@ -79,7 +79,7 @@ def _hops(graph: nx.DiGraph, start: str, hops: int) -> set[str]:
     return set(near) - {start}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds(), st.integers(min_value=0, max_value=3))
 def test_ancestors_and_descendants_are_those_of_networkx(world: World, hops: int) -> None:
     with world.store as store:
@@ -97,7 +97,7 @@ def test_ancestors_and_descendants_are_those_of_networkx(world: World, hops: int
             assert models == {uri for uri in up if uri.startswith("art://model")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_exported_graph_has_the_same_ancestors(world: World) -> None:
     with world.store as store:
@@ -110,7 +110,7 @@ def test_exported_graph_has_the_same_ancestors(world: World) -> None:
         assert nx.is_directed_acyclic_graph(exported)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.data())
 def test_focused_graph_holds_ancestors_and_descendants(world: World, data: st.DataObject) -> None:
     versions = list(world.commits)
@@ -127,7 +127,7 @@ def test_focused_graph_holds_ancestors_and_descendants(world: World, data: st.Da
             assert (node in graph) == (node in expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.data())
 def test_paths_are_those_of_networkx_and_shortest_first(world: World, data: st.DataObject) -> None:
     nodes = sorted(world.graph)
@@ -149,7 +149,7 @@ def test_paths_are_those_of_networkx_and_shortest_first(world: World, data: st.D
         assert lengths == sorted(lengths)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.data())
 def test_graph_as_of_a_commit_is_the_graph_of_then(world: World, data: st.DataObject) -> None:
     with world.store as store:
@@ -164,7 +164,7 @@ def test_graph_as_of_a_commit_is_the_graph_of_then(world: World, data: st.DataOb
             assert {n.uri for n in graph.ancestors(node)} == nx.ancestors(old, node)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.data())
 def test_diff_is_that_of_the_ancestor_sets(world: World, data: st.DataObject) -> None:
     versions = list(world.commits)
@@ -179,7 +179,7 @@ def test_diff_is_that_of_the_ancestor_sets(world: World, data: st.DataObject) ->
     assert {n.uri for n in diff.both} == ours & theirs
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(worlds())
 def test_tree_names_every_ancestor(world: World) -> None:
     with world.store as store:
