@@ -99,6 +99,7 @@ class Marquez:
     def __init__(self) -> None:
         self.bodies: list[str] = []
         self.status = 200
+        self.asked = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -108,6 +109,7 @@ class Marquez:
                     body = gzip.decompress(body)
                 if outer.status == 200:
                     outer.bodies.append(body.decode())
+                outer.asked.set()
                 self.send_response(outer.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -234,6 +236,21 @@ def test_refusals_are_listed_and_tried_again_when_asked(folder: Path, marquez: M
     assert "openlineage: 12 delivered" in _sync(folder, "--retry", **place)
     for body in marquez.bodies:
         _valid(json.loads(body))
+
+
+def test_busy_server_is_asked_again_until_it_takes_everything(
+    folder: Path, marquez: Marquez
+) -> None:
+    marquez.status = 503
+
+    def recover() -> None:
+        marquez.asked.wait(60)
+        marquez.status = 200
+
+    threading.Thread(target=recover, daemon=True).start()
+    said = _sync(folder, OPENLINEAGE_URL=marquez.url)
+    assert "openlineage: 12 delivered, 0 left, 0 refused" in said
+    assert len(marquez.bodies) == len(set(marquez.bodies)) == 12
 
 
 def test_nothing_that_says_where_events_go_is_one_sentence(folder: Path) -> None:
