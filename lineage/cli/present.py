@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import write_time
 from ..graph import Node
 from ..model import Input, Source, Version, VersionId
 from ..source import SourceURI
 from ..uri import ArtifactURI
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = [
     "brief", "plain", "progress", "progress_of_each", "say", "show_json", "table", "when",
@@ -87,20 +90,7 @@ def _short(value: object) -> str:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], object]]:
     """Show a progress bar on stderr when that is a terminal; give a function to move it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with _bar("MofNCompleteColumn") as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -108,21 +98,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], object]]:
 @contextmanager
 def progress_of_each() -> Iterator[Callable[[Version], Callable[[int, int], object]]]:
     """Show how far the bytes of a version are, as above; give a function to begin the next."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(),
-               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with _bar("DownloadColumn", "TransferSpeedColumn") as bar:
 
         def begin(version: Version) -> Callable[[int, int], object]:
             for done in bar.task_ids:
@@ -131,3 +107,15 @@ def progress_of_each() -> Iterator[Callable[[Version], Callable[[int, int], obje
             return lambda done, total: bar.update(task, completed=done, total=total)
 
         yield begin
+
+
+def _bar(*shown: str) -> Progress:
+    from rich import progress as columns
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return columns.Progress(
+        "[progress.description]{task.description}", columns.BarColumn(),
+        *(getattr(columns, each)() for each in shown), columns.TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
