@@ -274,6 +274,9 @@ class FileWriter:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
         self._sequence = Sequence(self._clock)
         self._descriptor: int | None = None
         self._torn = False
@@ -298,6 +301,10 @@ class FileWriter:
             # the parent's descriptor is left to the kernel: closing it is the parent's business
             self._begin()
         with self._lock:
+            if self._descriptor is not None and self._files.is_unlinked(self._descriptor):
+                # somebody deleted the folder of the checkpoints and made it again
+                os.close(self._descriptor)
+                self._start()
             entry = self._sequence.entry(event)
             data = write_line(entry)
             try:

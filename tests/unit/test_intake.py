@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -218,3 +219,12 @@ def test_folders_beside_checkpoints_are_read_too(tmp_path: Path) -> None:
     intakes.writer({}, beside).append(_event(1))
     assert _events(intakes) == []
     assert len(intakes.pending(lambda _: Mark(0), [beside])) == 1
+
+
+def test_writer_whose_folder_was_deleted_goes_on_in_the_new_one(tmp_path: Path) -> None:
+    intakes = FolderIntakes(str(tmp_path / "intake"))
+    writer = intakes.writer({})
+    writer.append(_event(1))
+    shutil.rmtree(tmp_path / "intake")
+    writer.append(_event(2))
+    assert _events(intakes) == [_event(2)]
