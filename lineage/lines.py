@@ -66,8 +66,20 @@ def _entry(record: Mapping[str, Any], place: str) -> Entry | None:
     if is_newer(record):
         _log.warning("%s: %s records need a newer release; left for it", place, record["kind"])
         return None
-    event = from_payload(record["kind"], record["payload"], form=record["form"])
+    event = from_payload(record["kind"], _text(record["payload"]), form=record["form"])
     return Entry(record["id"], record["occurred"], event)
+
+
+def _text(value: Any) -> Any:
+    """Replace what is no text: bytes of a file's name, say, that are no UTF-8.
+
+    No database holds it: one such record in an intake would stop everybody who combines.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_text(key): _text(each) for key, each in value.items()}
+    return [_text(each) for each in value] if isinstance(value, list) else value
 
 
 def header_line(writer: str, clock: Clock, about: Mapping[str, Any]) -> bytes:
