@@ -20,19 +20,25 @@ def outside(path: str) -> str:
     """Return what a path of this process is called outside, or the path where nobody can say.
 
     Args:
-        path: absolute, with its links resolved.
+        path: absolute, or an address, which is the same everywhere.
     """
-    found = _look(path)
-    # the name on a file server is no path that anybody could open
-    return found.path if found.how != "unknown" and os.path.isabs(found.path) else path
+    if "://" in path:
+        return path
+    found = _look(os.path.realpath(path))  # a link may lead out of the container
+    # outside of containers there is no note, and links stay; the name on a file server is no path
+    # that anybody could open
+    is_known = found.note and found.how != "unknown" and os.path.isabs(found.path)
+    return found.path if is_known else path
 
 
 def remark(path: str) -> dict[str, str]:
     """Return what a record should say about the name of a path; empty outside of containers.
 
     Args:
-        path: absolute, as this process sees it.
+        path: absolute, as this process sees it, or an address.
     """
+    if "://" in path:
+        return {}
     found = _look(os.path.realpath(path))
     if not found.note:
         return {}
