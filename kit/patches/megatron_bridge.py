@@ -43,7 +43,7 @@ class _Bridge:
         self.configs: dict[str, BridgeConfig] = {}  # folder -> of its first checkpoint
         self.live: BridgeConfig | None = None  # of the process, while it loads
         self.loads: list[tuple[str, str]] = []  # (checkpoint, folder) whose role is not known yet
-        self.inits: set[str] = set()
+        self.has_loaded = False  # a checkpoint; the start is inherited through it
         self.names: dict[str, str] = {}
         self.losses: dict[str, Any] = {}
 
@@ -164,16 +164,14 @@ def _loaded(call: Call) -> None:
 def _record_loads(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     while bridge.loads:
         path, folder = bridge.loads.pop(0)
-        role = (bridge.live or config).role(folder)
-        recorder.record_use(path, role)
-        if role == "init":
-            bridge.inits.add(folder)
+        recorder.record_use(path, (bridge.live or config).role(folder))
+        bridge.has_loaded = True
 
 
 def _record_hub_start(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     """Record a start from a Hugging Face model, which no hook tells of."""
     start = asset(config.pretrained, "init")
-    if start is None or bridge.inits:
+    if start is None or bridge.has_loaded:
         return
     is_folder = isinstance(start.target, str) and os.path.isfile(
         os.path.join(start.target, "config.json")

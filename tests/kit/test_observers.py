@@ -368,6 +368,20 @@ def test_start_from_a_hub_model_is_recorded(store: Lineage, save: Path) -> None:
     assert _inputs(store, "nano3") == {("init", "hf://org/base-model")}
 
 
+def test_start_from_a_hub_model_is_inherited_after_a_resume(store: Lineage, save: Path) -> None:
+    for step in (1, 2):
+        with kit.track():
+            trainer = Trainer(save)
+            trainer.checkpoint.pretrained_checkpoint = "org/base-model"
+            trainer.state.config["checkpoint"]["pretrained_checkpoint"] = "org/base-model"
+            if step == 2:
+                trainer.checkpoint.load = str(save)
+                trainer.load(1)
+            trainer.save(step)
+    assert _inputs(store, "nano3:v1") == {("init", "hf://org/base-model")}
+    assert _inputs(store, "nano3:v2") == {("resume", "art://nano3:v1")}
+
+
 # -------------------------------------------------------------------- deleting
 
 
