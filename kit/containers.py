@@ -24,11 +24,11 @@ def outside(path: str) -> str:
     """
     if "://" in path:
         return path
-    found = _look(os.path.realpath(path))  # a link may lead out of the container
-    # outside of containers there is no note, and links stay; the name on a file server is no path
-    # that anybody could open
-    is_known = found.note and found.how != "unknown" and os.path.isabs(found.path)
-    return found.path if is_known else path
+    if not _look(path).note:
+        return path  # this is no container, and links stay
+    found = _look(os.path.realpath(path))  # a link may lead out of it
+    # the name on a file server is no path that anybody could open
+    return found.path if found.how != "unknown" and os.path.isabs(found.path) else path
 
 
 def remark(path: str) -> dict[str, str]:
