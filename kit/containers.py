@@ -20,9 +20,13 @@ def outside(path: str) -> str:
     """Return what a path of this process is called outside, or the path where nobody can say.
 
     Args:
-        path: absolute, with its links resolved.
+        path: absolute, or an address, which is the same everywhere.
     """
-    found = _look(path)
+    if "://" in path:
+        return path
+    if not _look(path).note:
+        return path  # this is no container, and links stay
+    found = _look(os.path.realpath(path))  # a link may lead out of it
     # the name on a file server is no path that anybody could open
     return found.path if found.how != "unknown" and os.path.isabs(found.path) else path
 
@@ -31,8 +35,10 @@ def remark(path: str) -> dict[str, str]:
     """Return what a record should say about the name of a path; empty outside of containers.
 
     Args:
-        path: absolute, as this process sees it.
+        path: absolute, as this process sees it, or an address.
     """
+    if "://" in path:
+        return {}
     found = _look(os.path.realpath(path))
     if not found.note:
         return {}

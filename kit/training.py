@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nemotron.lineage import ArtifactURI, LineageError, RunStatus
+from nemotron.lineage import ArtifactURI, LineageError, RunStatus, choose_store
 
 from . import session
 from .patches import wandb_ids
@@ -74,9 +74,17 @@ class Tracking:
         return session.start_run(self.name, id=self.id or None)
 
     def end(self, status: str = RunStatus.OK) -> None:
-        """Record what is left, end the run and take the patches back."""
-        if self.id:
+        """Record what is left, end the run and take the patches back.
+
+        Where the store cannot be written that is told, and fails no training.
+        """
+        if not self.id:
+            return
+        try:
             session.end_run(status)
+        except (LineageError, OSError) as error:
+            _log.warning("the end of run %s is not recorded: %s", self.id, error)
+        finally:
             session.patcher().close()
 
     def __enter__(self) -> Self:
@@ -178,12 +186,22 @@ def observe(
                 "beside themselves", error,
             )  # fmt: skip
     hooks = Hooks(
-        called, run=run_id, store=session.address(), job_type=job_type, is_named=bool(name),
+        called, run=run_id, store=_address(), job_type=job_type, is_named=bool(name),
         artifact_name=artifact_name, seals=seals,
     )  # fmt: skip
     session.observe(hooks)
     session.mirroring().watch()
     return hooks
+
+
+def _address() -> str | None:
+    """Return the store's address as it is now: the script may change its folder later."""
+    try:
+        address, *_ = choose_store(session.address())
+    except (LineageError, OSError):  # told already, and each recorder tells it again
+        return session.address()
+    is_path = "://" not in address and address != "memory:"
+    return os.path.abspath(os.path.expanduser(address)) if is_path else address
 
 
 def patches_of(framework: str) -> tuple[Patch, ...]:
@@ -226,6 +244,7 @@ def _read(config: Any, artifacts_key: str) -> tuple[Mapping[str, Any] | None, li
     if callable(getattr(config, "to_dict", None)):
         return config.to_dict(), []
     from omegaconf import DictConfig, OmegaConf  # only where there is a configuration
+    from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(config, (str, os.PathLike)):
         read: Any = OmegaConf.load(os.fspath(config))
@@ -237,5 +256,9 @@ def _read(config: Any, artifacts_key: str) -> tuple[Mapping[str, Any] | None, li
         message = f"config is a mapping or the path of a YAML file, not {type(config).__name__}"
         raise TypeError(message)
     inputs = register_resolvers_from_config(read, artifacts_key)
-    settings: Any = OmegaConf.to_container(read, resolve=True)
+    try:
+        settings: Any = OmegaConf.to_container(read, resolve=True)
+    except OmegaConfBaseException as error:  # ${hydra:...}, say, where Hydra did not start us
+        _log.warning("the settings are recorded as they are written: %s", error)
+        settings = OmegaConf.to_container(read, resolve=False)
     return settings, inputs

@@ -50,11 +50,13 @@ def claim_name(
     path = os.path.join(folder, f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json")
     files = Files()
     try:
-        files.make_folder(folder)
-        files.put_new(path, canonical_json({"name": name, "owner": owner}).encode() + b"\n")
+        if not os.path.exists(path):  # on a full disk, who asked before still has the name
+            files.make_folder(folder)
+            files.put_new(path, canonical_json({"name": name, "owner": owner}).encode() + b"\n")
+            return owner
     except FileExistsError:
-        found: str = json.loads(files.read(path))["owner"]
-        return found
+        pass
     except OSError as error:
         raise explain(error, "the claim of a name") from error
-    return owner
+    found: str = json.loads(files.read(path))["owner"]
+    return found

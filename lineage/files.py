@@ -142,6 +142,14 @@ class Files:
         self.sync_folder(os.path.dirname(path))
         return descriptor
 
+    def is_readable(self, path: str) -> bool:
+        """Tell whether this user may read a file."""
+        return os.access(path, os.R_OK, effective_ids=True)
+
+    def is_unlinked(self, descriptor: int) -> bool:
+        """Tell whether an open file has no name any more: nobody would find what goes into it."""
+        return os.fstat(descriptor).st_nlink == 0
+
     def append(self, descriptor: int, data: bytes) -> None:
         """Append in one durable write. After an error an unknown part of it may be there."""
         written = os.write(descriptor, data)

@@ -137,6 +137,9 @@ class Sequence:
 class FolderIntakes:
     """Intakes as files of one folder, ``<writer>.jsonl``.
 
+    What lies beside checkpoints may be another user's, or on a disk that this host does not have:
+    it is passed over, and taken in by who can read it.
+
     Args:
         folder: where the store's own lie.
         files: what stands between this and the disk.
@@ -189,8 +192,8 @@ class FolderIntakes:
         for path, writer, size in self._paths(folders):
             if self._taken.get(path) != size:
                 taken = mark(writer)
-                if taken.offset >= size:
-                    self._taken[path] = size
+                if taken.offset >= size or not self._files.is_readable(path):
+                    self._taken[path] = size  # until it grows
                 else:
                     grown.append((path, taken))
         # from the end of the line before, which shows that the mark belongs to this file
@@ -215,6 +218,9 @@ class FolderIntakes:
         for path, writer, size in self._paths(folders):
             taken = mark(writer)
             if taken.offset < size:
+                if not self._files.is_readable(path):
+                    _log.warning("%s may not be read by this user; its owner takes it in", path)
+                    continue
                 lines = self._files.read(path).split(b"\n")[:-1]
                 waiting = describe_waiting(path, writer, lines, taken, self._ours)
                 if waiting.records and writer not in found:
@@ -224,7 +230,14 @@ class FolderIntakes:
     def _paths(self, folders: Iterable[str]) -> Iterator[tuple[str, str, int]]:
         """Yield (path, writer, bytes) of all files there are."""
         for folder in dict.fromkeys((self.folder, *folders)):
-            for name, size in self._files.sizes(folder).items():
+            try:
+                sizes = self._files.sizes(folder)
+            except OSError as error:
+                if folder == self.folder:
+                    raise
+                _log.info("%s is passed over: %s", folder, error)
+                continue
+            for name, size in sizes.items():
                 if name.endswith(SUFFIX):
                     yield os.path.join(folder, name), name.removesuffix(SUFFIX), size
 
@@ -274,6 +287,9 @@ class FileWriter:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
         self._sequence = Sequence(self._clock)
         self._descriptor: int | None = None
         self._torn = False
@@ -298,6 +314,10 @@ class FileWriter:
             # the parent's descriptor is left to the kernel: closing it is the parent's business
             self._begin()
         with self._lock:
+            if self._descriptor is not None and self._files.is_unlinked(self._descriptor):
+                # somebody deleted the folder of the checkpoints and made it again
+                os.close(self._descriptor)
+                self._start()
             entry = self._sequence.entry(event)
             data = write_line(entry)
             try:

@@ -53,7 +53,7 @@ def read_line(line: bytes, place: str) -> Entry | None:
     record = parse_line(line.rstrip(b"\n"))
     if record is None:
         raise StoreDamaged(f"a record in {place} does not verify; see it with: lineage where")
-    return _entry(record, place)
+    return _entry(record, place, line)
 
 
 def is_newer(record: Mapping[str, Any]) -> bool:
@@ -62,12 +62,26 @@ def is_newer(record: Mapping[str, Any]) -> bool:
     return kind is None or record["form"] > kind.form
 
 
-def _entry(record: Mapping[str, Any], place: str) -> Entry | None:
+def _entry(record: Mapping[str, Any], place: str, line: bytes) -> Entry | None:
     if is_newer(record):
         _log.warning("%s: %s records need a newer release; left for it", place, record["kind"])
         return None
-    event = from_payload(record["kind"], record["payload"], form=record["form"])
+    # half of a surrogate pair, or a whole one
+    payload = _text(record["payload"]) if b"\\ud" in line else record["payload"]
+    event = from_payload(record["kind"], payload, form=record["form"])
     return Entry(record["id"], record["occurred"], event)
+
+
+def _text(value: Any) -> Any:
+    """Replace what is no text: bytes of a file's name, say, that are no UTF-8.
+
+    No database holds it: one such record in an intake would stop everybody who combines.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_text(key): _text(each) for key, each in value.items()}
+    return [_text(each) for each in value] if isinstance(value, list) else value
 
 
 def header_line(writer: str, clock: Clock, about: Mapping[str, Any]) -> bytes:
@@ -106,7 +120,7 @@ def entries(path: str, data: bytes) -> Iterator[tuple[Entry | None, int]]:
             continue
         if "intake" in record:
             continue
-        entry = _entry(record, path)
+        entry = _entry(record, path, line)
         yield entry, start
         if entry is None:
             return

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from functools import lru_cache
 
+from .errors import PublishRefused
 from .filesystems import FLEETING, LOCAL, filesystem
 from .model import Location
 from .source import SourceURI
@@ -36,15 +37,17 @@ class Places:
 
         Raises:
             URIError: an address that holds a user name or password.
+            PublishRefused: a path whose bytes are no UTF-8.
         """
         text = os.fspath(path)
         if "://" in text:
             return _address(text)
         if external:
-            return Location(os.path.abspath(text), None, external=True)
+            return Location(_checked(os.path.abspath(text)), None, external=True)
         real, device = _real(text)
         host = None if self._is_shared(real, device) else self.host
-        return Location(self._outside(real) if self._outside is not None else real, host)
+        called = self._outside(real) if self._outside is not None else real
+        return Location(_checked(called), host)
 
     def is_there(self, location: Location) -> bool | None:
         """Tell whether there is something at a place; None when this host cannot know.
@@ -69,6 +72,16 @@ class Places:
         if device not in self._shared:
             self._shared[device] = filesystem(path)[0] not in (LOCAL, FLEETING)
         return self._shared[device]
+
+
+def _checked(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise PublishRefused(
+            f"{path!r} is no UTF-8, and no record can hold it; rename it"
+        ) from None
+    return path
 
 
 @lru_cache

@@ -36,7 +36,7 @@ from .starting import describe_start
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["OWN_FOLDER", "Recorder", "Recording", "identity"]
 
@@ -220,6 +220,8 @@ class Recorder(Recording, PerProcess):
         environ: the environment, by default that of the process.
         clock: tells when something occurred.
         outside: tells what a path is called outside of the container that this process is in.
+        on_fault: called with why a record has to wait in memory, whose method then returns an
+            empty id; by default that is raised, and the record waits all the same.
     """
 
     def __init__(  # the facts of one run
@@ -233,6 +235,7 @@ class Recorder(Recording, PerProcess):
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         outside: Outside | None = None,
+        on_fault: Callable[[Exception], object] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         self.id = run
@@ -240,6 +243,7 @@ class Recorder(Recording, PerProcess):
         self._places, self._clock = Places(outside), clock or SystemClock()
         self._beside = None if beside is None else os.path.join(os.path.abspath(beside), OWN_FOLDER)
         self._store = _own_intake(store, environ)
+        self._on_fault = on_fault
         self._started = describe_start(
             run, name, Launch.read(environ), self._redactor, job_type=job_type, ask_git=False,
             parent=environ.get("LINEAGE_PARENT_RUN"), intake=self._beside,
@@ -250,6 +254,7 @@ class Recorder(Recording, PerProcess):
         self._lock = threading.Lock()
         self._writers: dict[str, FileWriter] = {}
         self._led: set[str] = set()
+        self._has_warned = False
         self._waiting: deque[Event] = deque(maxlen=_KEPT)
 
     @property
@@ -287,7 +292,13 @@ class Recorder(Recording, PerProcess):
         self._own()
         with self._lock:
             self._waiting.append(event)
-            return self._drain()
+            try:
+                return self._drain()
+            except (LineageError, OSError) as error:
+                if self._on_fault is None:
+                    raise
+                self._on_fault(error)
+                return ""
 
     def _drain(self) -> str:
         """Write what waits, in order, and return the id of the last record."""
@@ -331,8 +342,10 @@ class Recorder(Recording, PerProcess):
             self._writer(own)
         except (LineageError, OSError) as error:
             # the records are safe beside the checkpoints all the same
-            _log.warning(
-                "the store cannot be told of the records in %s (%s); bring them in with: "
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            self._has_warned = True
+            _log.log(
+                level, "the store cannot be told of the records in %s (%s); bring them in with: "
                 "lineage recover %s", folder, error, os.path.dirname(folder),
             )  # fmt: skip
 

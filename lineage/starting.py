@@ -49,7 +49,7 @@ def describe_start(
     process = Process.current()
     settings, _ = plain_lenient(config, other=repr)
     detail = {
-        "folder": os.getcwd(),
+        "folder": _folder(),
         "git": code_version() if ask_git else {},
         "launcher": dict(launch.ids),
         "process": {"pid": process.pid, "boot": process.boot, "started": process.started},
@@ -61,3 +61,11 @@ def describe_start(
         config=redactor.value(settings), host=process.host, user=user(), argv=argv, detail=detail,
         intake=intake,
     )  # fmt: skip
+
+
+def _folder() -> str | None:
+    """Return the working folder; None when it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

@@ -10,10 +10,19 @@ from typing import Any
 
 from nemotron.lineage import SourceURI, URIError
 
-__all__ = ["Asset", "asset", "iteration_of", "read_yaml"]
+__all__ = [
+    "LARGEST",
+    "Asset",
+    "absolute",
+    "asset",
+    "is_gone",
+    "iteration_of",
+    "path_asset",
+    "read_yaml",
+]
 
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_LARGEST = 1 << 20  # bytes; a hook reads no larger file
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w-]*")  # org/name, or gpt2
+LARGEST = 1 << 20  # bytes; a hook reads no larger file
 _ITERATION = re.compile(r"iter_(\d+)")
 
 
@@ -40,7 +49,8 @@ def asset(
     """Read a setting that names a data set, a model or a tokenizer.
 
     Args:
-        value: a path, an address, or the name of a repository of the Hugging Face Hub.
+        value: a path, an address, or the name of a repository of the Hugging Face Hub, which is
+            what a name means that is no path here.
         role: what it is used for.
         weight: its share in a blend.
         split: which part of it.
@@ -65,6 +75,36 @@ def asset(
     return Asset(target, role, weight, split)
 
 
+def path_asset(
+    value: object, role: str, *, weight: float | None = None, split: str | None = None
+) -> Asset | None:
+    """Read a setting that can only be a path, or an address: ``data/tokens`` is no repository."""
+    if isinstance(value, (str, os.PathLike)) and str(value) and "://" not in str(value):
+        value = os.path.abspath(value)
+    return asset(value, role, weight=weight, split=split)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Resolve a path as it was configured; an address of an object store stays as it is."""
+    text = os.fspath(path)
+    return text if "://" in text else os.path.abspath(text)
+
+
+def is_gone(path: str) -> bool:
+    """Tell whether a checkpoint that was there is deleted; a folder out of sight proves nothing.
+
+    Args:
+        path: of a checkpoint.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return os.path.isdir(os.path.dirname(path))
+    except OSError:  # it cannot be looked at
+        return False
+    return False
+
+
 def iteration_of(path: str) -> int | None:
     """Return the number in the name of a Megatron checkpoint's folder, e.g. 100."""
     found = _ITERATION.fullmatch(Path(path).name)
@@ -81,7 +121,7 @@ def read_yaml(path: str) -> dict[str, Any] | None:
     import yaml  # OmegaConf brings it; only where there is a configuration
 
     try:
-        if os.path.getsize(path) > _LARGEST:
+        if os.path.getsize(path) > LARGEST:
             return None
         with open(path, "rb") as file:
             # the C parser takes 4 ms for Megatron-Bridge's, the other one 27

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .assets import Asset, asset, read_yaml
+from .assets import Asset, asset, path_asset, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,10 +103,10 @@ def _assets(dataset: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> Iterato
     for split, blend in zip(_SPLITS, dataset.get("blend_per_split") or (), strict=False):
         yield from _blend(blend, split)
     packed = _section(dataset, "packed_sequence_specs")
-    chosen = [asset(packed.get(key), "data", split=split) for key, split in _PACKED]
+    chosen = [path_asset(packed.get(key), "data", split=split) for key, split in _PACKED]
     yield from chosen
     if not any(chosen):
-        yield asset(dataset.get("dataset_root"), "data")
+        yield path_asset(dataset.get("dataset_root"), "data")
     yield asset(dataset.get("dataset_name"), "data", split=_text(dataset.get("split")))
     yield asset(tokenizer.get("tokenizer_model"), "tokenizer")
 
@@ -119,7 +119,7 @@ def _blend(blend: Any, split: str | None) -> Iterator[Asset | None]:
     for at, path in enumerate(paths):
         weight = weights[at] if isinstance(weights, (list, tuple)) and at < len(weights) else None
         share = float(weight) if isinstance(weight, (int, float)) and weight > 0 else None
-        yield asset(path, "data", weight=share, split=split)
+        yield path_asset(path, "data", weight=share, split=split)
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

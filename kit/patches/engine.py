@@ -95,7 +95,7 @@ class Patcher:
     def revert(self, patch: Patch) -> None:
         """Take a patch back. Where somebody patched over it, it stays and observes nothing."""
         with self._own_lock():
-            applied = self._applied.pop(patch.name, None)
+            applied = self._applied.get(patch.name)
             self._statuses.pop(patch.name, None)
             if applied is None:
                 return
@@ -105,7 +105,9 @@ class Patcher:
                     "%s was patched by somebody else after %s; ours stays below and sees nothing",
                     applied.attribute, patch.name,
                 )  # fmt: skip
-            elif applied.before is _NOTHING:
+                return  # it is remembered: applied again, it is reverted again
+            del self._applied[patch.name]
+            if applied.before is _NOTHING:
                 delattr(applied.owner, applied.attribute)
             else:
                 setattr(applied.owner, applied.attribute, applied.before)

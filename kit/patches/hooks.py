@@ -2,7 +2,7 @@
 
 A hook describes what it saw as an act on a ``Recorder`` and hands it over; the thread looks at the
 disk and appends. When the disk hangs, training goes on after the budget and the act is done
-later. What cannot be written is told once, kept, and tried again with the next act.
+later. A record that cannot be written is told once, kept, and tried again with the next act.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Hooks:
         self._states: dict[type, Any] = {}
         self._later: list[_Later] = []
         self._order = itertools.count()
-        self._is_behind = self._has_warned = False
+        self._late: threading.Lock | None = None  # of the act that took longer than the budget
+        self._told: set[str] = set()
         self._is_open = True
 
     @property
@@ -114,10 +115,11 @@ class Hooks:
         done = threading.Lock()
         done.acquire()
         self._put(_Act(folder, do, done))
-        if self._is_behind:  # an earlier act hangs: this one waits behind it, training does not
-            return
+        late = self._late
+        if late is not None and late.locked():
+            return  # an earlier act hangs: this one waits behind it, training does not
         if not done.acquire(timeout=self._budget):
-            self._is_behind = True
+            self._late = done
             _log.warning(
                 "recording in %s takes longer than %g s; training goes on, and what was seen is "
                 "recorded when the disk answers", folder, self._budget,
@@ -137,12 +139,11 @@ class Hooks:
         """Do what is left, for a bounded time, and say what could not be recorded."""
         if not self.is_mine:
             return
-        self._is_open = False
         with self._lock:
-            thread = self._thread
+            self._is_open, thread = False, self._thread
+            self._queue.put(None)
         if thread is None:
             return
-        self._queue.put(None)
         thread.join(timeout)
         waiting = sum(recorder.waiting for recorder in self._recorders.values())
         if thread.is_alive() or waiting:
@@ -161,10 +162,15 @@ class Hooks:
 
     def _put(self, act: _Act | _Later) -> None:
         with self._lock:
+            if not self._is_open:  # another thread closed it: nobody would do this
+                if isinstance(act, _Act) and act.done is not None:
+                    act.done.release()
+                return
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="lineage", daemon=True)
-                self._thread.start()
-        self._queue.put(act)
+                thread = threading.Thread(target=self._work, name="lineage", daemon=True)
+                thread.start()  # the system may have no more of them
+                self._thread = thread
+            self._queue.put(act)
 
     def _work(self) -> None:
         while True:
@@ -183,20 +189,19 @@ class Hooks:
         while self._later:
             self._do(heapq.heappop(self._later).act)
         for folder in tuple(self._recorders):
-            self._do(_Act(folder, Recorder.flush))
+            self._do(_Act(folder, self._flush))
+
+    def _flush(self, recorder: Recorder) -> None:
+        try:
+            recorder.flush()
+        except (LineageError, OSError) as error:
+            self._tell_waits(error)
 
     def _do(self, act: _Act) -> None:
         try:
             act.do(self._recorder(act.folder))
-            self._is_behind = False
         except (LineageError, OSError) as error:
-            self.failures += 1
-            level = logging.DEBUG if self._has_warned else logging.WARNING
-            self._has_warned = True
-            _log.log(
-                level, "a checkpoint could not be recorded: %s; training goes on, and it is tried "
-                "again with the next one", error,
-            )  # fmt: skip
+            self._tell("a checkpoint could not be recorded: %s; training goes on", error)
         except Exception:  # noqa: BLE001 - a fault of ours must not end the thread
             self.failures += 1
             _log.exception("recording in %s failed; training goes on", act.folder)
@@ -204,11 +209,24 @@ class Hooks:
             if act.done is not None:
                 act.done.release()
 
+    def _tell_waits(self, error: Exception) -> None:
+        self._tell(
+            "a record cannot be written: %s; training goes on, and it is tried again with the next "
+            "one", error,
+        )  # fmt: skip
+
+    def _tell(self, said: str, error: Exception) -> None:
+        """Count a fault, and warn of the first of its kind."""
+        self.failures += 1
+        _log.log(logging.DEBUG if said in self._told else logging.WARNING, said, error)
+        self._told.add(said)
+
     def _recorder(self, folder: str) -> Recorder:
         recorder = self._recorders.get(folder)
         if recorder is None:
+            beside = None if "://" in folder else folder  # nothing is appended to there
             recorder = self._recorders[folder] = Recorder(
-                self.name, run=self.run, beside=folder, store=self.store, outside=outside,
-                job_type=self._job_type,
+                self.name, run=self.run, beside=beside, store=self.store, outside=outside,
+                job_type=self._job_type, on_fault=self._tell_waits,
             )  # fmt: skip
         return recorder

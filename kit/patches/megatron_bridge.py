@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import session
 from ..containers import outside, remark
-from .assets import asset, iteration_of
+from .assets import absolute, asset, is_gone, iteration_of
 from .bridge_config import BridgeConfig, read_bridge_config
 from .naming import artifact_name, experiment_name
 from .patch import Call, Patch
@@ -30,7 +31,9 @@ __all__ = ["PATCHES"]
 _log = logging.getLogger(__name__)
 
 # seconds after which deletions of a background thread are looked for
-_LOOKS = (0.2, 1.0, 5.0, 30.0)
+_LOOKS = (0.2, 1.0, 5.0)
+_LAST_LOOK = 30.0
+_PATIENCE = 5.0  # seconds that the last look waits for that thread, when the run ends before it
 
 
 class _Bridge:
@@ -40,7 +43,7 @@ class _Bridge:
         self.configs: dict[str, BridgeConfig] = {}  # folder -> of its first checkpoint
         self.live: BridgeConfig | None = None  # of the process, while it loads
         self.loads: list[tuple[str, str]] = []  # (checkpoint, folder) whose role is not known yet
-        self.inits: set[str] = set()
+        self.has_loaded = False  # a checkpoint; the start is inherited through it
         self.names: dict[str, str] = {}
         self.losses: dict[str, Any] = {}
 
@@ -54,7 +57,7 @@ def _saved(call: Call) -> None:
     if hooks is None:
         return
     # as configured, they may be relative
-    path, folder = os.path.abspath(call["checkpoint_path"]), os.path.abspath(call["save_dir"])
+    path, folder = absolute(call["checkpoint_path"]), absolute(call["save_dir"])
     bridge = hooks.state(_Bridge)
     losses = {name: _number(value) for name, value in bridge.losses.items()}
     hooks.write(folder, lambda recorder: _record(recorder, hooks, bridge, path, folder, losses))
@@ -149,30 +152,26 @@ def _loaded(call: Call) -> None:
     hooks = session.hooks()
     if hooks is None or not isinstance(call["checkpoint_path"], str):
         return
-    path, folder = os.path.abspath(call["checkpoint_path"]), os.path.abspath(call["load_dir"])
+    path, folder = absolute(call["checkpoint_path"]), absolute(call["load_dir"])
     bridge = hooks.state(_Bridge)
     bridge.loads.append((path, folder))
     live = bridge.live
     if live is not None and live.save is not None:
         # beside the checkpoints to come, before any of them
-        hooks.write(
-            os.path.abspath(live.save), lambda recorder: _record_loads(recorder, bridge, live)
-        )
+        hooks.write(absolute(live.save), lambda recorder: _record_loads(recorder, bridge, live))
 
 
 def _record_loads(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     while bridge.loads:
         path, folder = bridge.loads.pop(0)
-        role = (bridge.live or config).role(folder)
-        recorder.record_use(path, role)
-        if role == "init":
-            bridge.inits.add(folder)
+        recorder.record_use(path, (bridge.live or config).role(folder))
+        bridge.has_loaded = True
 
 
 def _record_hub_start(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     """Record a start from a Hugging Face model, which no hook tells of."""
     start = asset(config.pretrained, "init")
-    if start is None or bridge.inits:
+    if start is None or bridge.has_loaded:
         return
     is_folder = isinstance(start.target, str) and os.path.isfile(
         os.path.join(start.target, "config.json")
@@ -184,40 +183,54 @@ def _record_hub_start(recorder: Recorder, bridge: _Bridge, config: BridgeConfig)
 # -------------------------------------------------------------------- deleting
 
 
-def _before_cleanup(call: Call) -> tuple[str, set[str]] | None:
+class _Cleanup(NamedTuple):
+    """What there was before retention deleted some of it."""
+
+    folder: str
+    known: set[str]
+    threads: list[threading.Thread]
+
+
+def _before_cleanup(call: Call) -> _Cleanup | None:
     hooks = session.hooks()
     if hooks is None or not session.is_first_rank():
         return None
     folder = os.path.abspath(call["save_dir"])
-    return folder, _checkpoints(folder)
+    return _Cleanup(folder, _checkpoints(folder), threading.enumerate())
 
 
-def _after_cleanup(call: Call, before: tuple[str, set[str]] | None) -> None:
+def _after_cleanup(call: Call, before: _Cleanup | None) -> None:
     """Record the checkpoints that retention deleted, also when a thread does so later."""
     hooks = session.hooks()
-    if hooks is None or before is None or not before[1]:
+    if hooks is None or before is None or not before.known:
         return
-    folder, known = before
-    reason = f"retention keeps {call['leave_ckpt_num'] or 1}"
-    if not call["do_async"]:
-        if gone := known - _checkpoints(folder):
-            hooks.write(folder, lambda recorder: _record_gone(recorder, gone, reason))
-        return
-    left = set(known)
+    kept = call["leave_ckpt_num"]
+    reason = f"retention keeps {1 if kept is None else kept}"
+    left = set(before.known)
 
     def look(recorder: Recorder) -> None:
-        gone = left - _checkpoints(folder)
+        gone = set(filter(is_gone, left))
         left.difference_update(gone)
-        _record_gone(recorder, gone, reason)
+        for path in sorted(gone):
+            recorder.record_deleted(path, reason)
+
+    if not call["do_async"]:
+        left.difference_update(_checkpoints(before.folder))
+        if left:
+            hooks.write(before.folder, look)
+        return
+    deleting = [
+        each for each in threading.enumerate() if each not in before.threads and not each.daemon
+    ]
+
+    def look_last(recorder: Recorder) -> None:
+        for thread in deleting:
+            thread.join(_PATIENCE)
+        look(recorder)
 
     for seconds in _LOOKS:
-        hooks.later(folder, look, seconds)
-
-
-def _record_gone(recorder: Recorder, gone: set[str], reason: str) -> None:
-    for path in sorted(gone):
-        if not os.path.exists(path):
-            recorder.record_deleted(path, reason)
+        hooks.later(before.folder, look, seconds)
+    hooks.later(before.folder, look_last, _LAST_LOOK)
 
 
 def _checkpoints(folder: str) -> set[str]:
@@ -253,9 +266,12 @@ def _listen(_: Call, __: Any, manager: Any) -> None:
         for key, value in values.items() if isinstance(values, dict) else ():
             losses[name if key == "lm loss" else f"{name} {key}"] = value
 
-    manager.register("on_train_step_end", lambda context: note("loss", context.loss_dict))
     manager.register(
-        "on_eval_end", lambda context: note("validation_loss", context.total_loss_dict)
+        "on_train_step_end", lambda context: note("loss", getattr(context, "loss_dict", None))
+    )
+    manager.register(
+        "on_eval_end",
+        lambda context: note("validation_loss", getattr(context, "total_loss_dict", None)),
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from nemotron.lineage import LineageError, claim_name
 
+from ..containers import outside
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,12 +47,14 @@ def artifact_name(
     """
     if given:
         return given
-    parts = [part for part in folder.split(os.sep) if part]
-    own = parts[-1] if parts else "checkpoints"
+    parts = [part for part in folder.split(os.sep) if _clean(part)]
+    own = parts[-1] if parts and parts[-1] == os.path.basename(folder) else "checkpoints"
+    # /nemo_run/checkpoints of two jobs are two folders, and one folder may have several names
+    place = folder if "://" in folder else outside(os.path.realpath(folder))
     if own.lower() not in _GENERIC:
         name = _clean(own)
-        other = _claim(name, folder, store)
-        if other not in (None, folder):
+        other = _claim(name, place, store)
+        if other not in (None, place):
             _log.warning(
                 "art://%s also has the checkpoints of %s; give artifact_name=... to tell the two "
                 "apart", name, other,
@@ -58,9 +62,9 @@ def artifact_name(
         return name
     above = (part for part in reversed(parts) if part.lower() not in _GENERIC)
     name = _clean(f"{experiment or next(above, 'run')}-{own}")
-    if _claim(name, folder, store) == folder:
+    if _claim(name, place, store) == place:
         return name
-    return f"{name}-{hashlib.sha256(folder.encode()).hexdigest()[:4]}"
+    return f"{name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:4]}"
 
 
 def experiment_name(
@@ -96,4 +100,4 @@ def _claim(name: str, folder: str, store: str | None) -> str | None:
 def _clean(name: str) -> str:
     """Write a name with the letters that a reference may have."""
     words = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
-    return words[:100] or "checkpoints"
+    return words[:100]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import session
 from ..containers import outside, remark
+from .assets import is_gone
 from .naming import artifact_name, experiment_name
 from .nemo_rl_config import RLConfig, checkpoints, read_info, read_rl_config
 from .patch import Call, Patch
@@ -36,6 +37,7 @@ class _RL:
     def __init__(self) -> None:
         self.configs: dict[str, RLConfig] = {}  # folder -> of its first checkpoint
         self.resumed: set[str] = set()  # folders that training goes on in
+        self.names: dict[str, str] = {}
         self.best: dict[str, tuple[float, int]] = {}  # folder -> (value, step)
         self.ending = threading.local()  # the checkpoint that this thread is finishing
 
@@ -107,9 +109,11 @@ def _record(recorder: Recorder, hooks: Hooks, saved: _Saved, folder: str) -> Non
     experiment = experiment_name(
         os.environ, run=hooks.name if hooks.is_named else None, config=config.experiment
     )
-    name = artifact_name(
-        folder, given=hooks.artifact_name, experiment=experiment, store=hooks.store
-    )
+    name = rl.names.get(folder)
+    if name is None:
+        name = rl.names[folder] = artifact_name(
+            folder, given=hooks.artifact_name, experiment=experiment, store=hooks.store
+        )
     recorder.record(
         name, path=saved.path, type="model", aliases=aliases,
         metadata={
@@ -141,8 +145,8 @@ def _is_best(rl: _RL, saved: _Saved, info: dict[str, Any], folder: str) -> bool:
     if saved.metric is None:
         return False
     best = rl.best.get(folder)
-    if best is None or best[1] == saved.step:  # the first look, or the best one was saved again
-        others = {step: path for step, path in checkpoints(folder).items() if step != saved.step}
+    others = {step: path for step, path in checkpoints(folder).items() if step != saved.step}
+    if best is None or best[1] not in others:  # the first look, or it was pruned or saved again
         values = [(_metric(path, saved.metric), step) for step, path in others.items()]
         known = [(value, step) for value, step in values if value is not None]
         direction = 1 if saved.higher_is_better else -1
@@ -200,7 +204,7 @@ def _after_prune(call: Call, before: tuple[str, dict[int, str]] | None) -> None:
     def record(recorder: Recorder) -> None:
         for step, path in sorted(gone.items()):
             aside = os.path.join(folder, f"old_step_{step}")
-            if not os.path.exists(path) and not os.path.exists(aside):
+            if is_gone(path) and is_gone(aside):
                 recorder.record_deleted(path, reason)
 
     if gone:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .assets import Asset, asset, read_yaml
+from .assets import LARGEST, Asset, asset, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,12 +66,16 @@ def read_info(path: str) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it holds no JSON mapping.
+        ValueError: it holds no JSON mapping, or more than a version's metadata may.
     """
-    with open(os.path.join(path, "training_info.json"), encoding="utf-8") as file:
-        found = json.load(file)
+    file = os.path.join(path, "training_info.json")
+    with open(file, "rb") as opened:
+        text = opened.read(LARGEST // 2 + 1)
+    if len(text) > LARGEST // 2:  # as text of a record it may be longer
+        raise ValueError(f"{file} has more than {LARGEST // 2:,} bytes")
+    found = json.loads(text)
     if not isinstance(found, dict):
-        raise ValueError(f"{path}/training_info.json holds no mapping")  # noqa: TRY004
+        raise ValueError(f"{file} holds no mapping")  # noqa: TRY004 - the file is at fault
     return found
 
 

@@ -12,6 +12,8 @@ import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from .assets import LARGEST
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
@@ -41,7 +43,9 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Number]:
         ValueError: it is no such archive.
     """
     with open(path, "rb") as file:
-        data = file.read()  # a few KiB
+        data = file.read(LARGEST + 1)  # a few KiB
+    if len(data) > LARGEST:
+        raise ValueError(f"{path} has more than {LARGEST:,} bytes")
     try:
         entries = _entries(data)
         (name,) = [each for each in entries if each.endswith("/data.pkl")]

@@ -9,6 +9,7 @@ import pytest
 from nemotron import kit
 from nemotron.kit import containers, session
 from nemotron.kit.patches.hooks import Hooks
+from nemotron.kit.patches.naming import artifact_name
 from nemotron.kit.resolvers import register_resolvers
 
 
@@ -32,6 +33,23 @@ def test_path_below_a_mount_has_another_name_outside(mount: Path) -> None:
     assert containers.outside("/scratch/x") == "/scratch/x"
 
 
+def test_link_that_leads_below_a_mount_is_followed(mount: Path, tmp_path: Path) -> None:
+    (mount / "ckpt").mkdir()
+    (tmp_path / "link").symlink_to(mount / "ckpt")
+    assert containers.outside(str(tmp_path / "link" / "iter_1")) == "/scratch/me/run7/ckpt/iter_1"
+
+
+def test_folders_of_two_jobs_that_are_called_alike_inside_share_no_name(
+    mount: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store = str(mount / "checkpoints"), str(tmp_path / "lineage.db")
+    first = artifact_name(folder, experiment="sft", store=store)
+    assert first == artifact_name(folder, experiment="sft", store=store) == "sft-checkpoints"
+    other = containers._mountinfo().replace("/me/run7", "/me/run8")
+    monkeypatch.setattr(containers, "_mountinfo", lambda: other)
+    assert artifact_name(folder, experiment="sft", store=store) != first
+
+
 def test_way_back_leads_to_what_is_there(mount: Path) -> None:
     (mount / "ckpt").mkdir()
     assert containers.inside("/scratch/me/run7/ckpt") == str(mount / "ckpt")
@@ -41,6 +59,7 @@ def test_way_back_leads_to_what_is_there(mount: Path) -> None:
 
 def test_outside_of_containers_nothing_is_said(tmp_path: Path) -> None:
     assert containers.outside(str(tmp_path)) == str(tmp_path)
+    assert containers.outside("s3://bucket/run") == "s3://bucket/run"
     assert containers.remark(str(tmp_path)) == {}
 
 

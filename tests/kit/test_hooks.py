@@ -16,7 +16,7 @@ import pytest
 
 from nemotron import lineage
 from nemotron.kit.patches.hooks import Hooks
-from nemotron.lineage import Recorder, StoreFull
+from nemotron.lineage import Recorder, SourceURI
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,15 +68,76 @@ def test_disk_that_hangs_holds_training_for_the_budget_and_then_never_again(
 def test_fault_is_one_warning_and_is_tried_again(
     hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Recorder) -> None:
-        raise StoreFull("no space left; free some")
+    obstacles = [tmp_path / "ckpts" / ".lineage", tmp_path / "lineage.db.d"]
+    obstacles[0].parent.mkdir()
+    for obstacle in obstacles:
+        obstacle.write_text("in the way")
+    paths = [_checkpoint(tmp_path, step) for step in range(1, 5)]
+    for path in paths[:3]:
+        _record_with_its_data(hooks, path)
+    assert hooks.failures == 6
+    warnings = [each for each in caplog.records if each.name == "nemotron.kit.patches.hooks"]
+    assert len([each for each in warnings if each.levelno == logging.WARNING]) == 1
+    assert "training goes on, and it is tried again with the next one" in warnings[0].message
+    for obstacle in obstacles:
+        obstacle.unlink()
+    _record_with_its_data(hooks, paths[3])
+    assert _numbers(tmp_path) == [4, 3, 2, 1]
+    with lineage.open(tmp_path / "lineage.db") as store:  # what came after the fault too
+        assert [str(each.target) for each in store.inputs("m:v1")] == ["hf://org/data"]
 
+
+def _record_with_its_data(hooks: Hooks, path: Path) -> None:
+    def act(recorder: Recorder) -> None:
+        recorder.record_use(SourceURI.parse("hf://org/data"))
+        recorder.record("m", path=path, type="model")
+
+    hooks.write(str(path.parent), act)
+
+
+def test_what_cannot_be_recorded_is_one_warning(
+    hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(5):
-        hooks.write(str(tmp_path / "ckpts"), fail)
+        _record(hooks, tmp_path / "ckpts" / "nothing")
     assert hooks.failures == 5
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert "no space left; free some; training goes on, and it is tried" in warnings[0].message
+    assert "a checkpoint could not be recorded" in warnings[0].message
+
+
+def test_after_a_late_act_that_failed_training_waits_for_the_next_one(
+    hooks: Hooks, tmp_path: Path
+) -> None:
+    answers, seen = threading.Event(), []
+
+    def hang(_: Recorder) -> None:
+        answers.wait(30)
+        raise OSError("the disk did not answer")
+
+    def act(_: Recorder) -> None:
+        time.sleep(0.05)
+        seen.append("done")
+
+    hooks.write(str(tmp_path / "ckpts"), hang)
+    answers.set()
+    deadline = time.monotonic() + 10
+    while not hooks.failures and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.01)  # the lock is released after the count
+    hooks.write(str(tmp_path / "ckpts"), act)
+    assert seen == ["done"]
+
+
+def test_thread_that_comes_too_late_for_the_end_does_not_wait(
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _record(hooks, _checkpoint(tmp_path, 1))
+    hooks.close()
+    monkeypatch.setattr(Hooks, "is_mine", True)  # it looked just before
+    _record(hooks, _checkpoint(tmp_path, 2))
+    assert "takes longer" not in caplog.text
+    assert _numbers(tmp_path) == [1]
 
 
 def test_fault_of_ours_does_not_end_the_thread(

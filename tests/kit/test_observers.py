@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -273,6 +274,36 @@ def test_damaged_files_of_a_checkpoint_are_told_and_it_is_recorded(
     assert "data and tokenizer" in caplog.text
 
 
+def test_relative_data_is_no_repository_and_a_bare_name_no_file(
+    store: Lineage, save: Path, tmp_path: Path
+) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    trainer.state.config |= {
+        # the prefix of data/a_text_document.bin, as Megatron names it
+        "dataset": {"blend": [["data/a_text_document"], None], "dataset_name": "squad"},
+        "tokenizer": {"tokenizer_model": "gpt2"},
+    }
+    trainer.save(1)
+    assert _inputs(store, "nano3") == {
+        ("data", f"file://{tmp_path}/data/a_text_document"), ("data", "hf://squad"),
+        ("tokenizer", "hf://gpt2"),
+    }  # fmt: skip
+
+
+def test_checkpoint_in_an_object_store_is_recorded_and_makes_no_folder_here(
+    store: Lineage, save: Path, tmp_path: Path
+) -> None:
+    kit.track()
+    Trainer(save).hooks.on_save_checkpoint_success(
+        "s3://bucket/nano3/iter_0000002", "s3://bucket/nano3", 2, None
+    )
+    version = store.resolve("nano3:step_2")
+    assert version.address == "s3://bucket/nano3/iter_0000002"
+    assert version.metadata["absolute_path"] == "s3://bucket/nano3"
+    assert not (tmp_path / "s3:").exists()
+
+
 # --------------------------------------------------------------------- loading
 
 
@@ -337,6 +368,20 @@ def test_start_from_a_hub_model_is_recorded(store: Lineage, save: Path) -> None:
     assert _inputs(store, "nano3") == {("init", "hf://org/base-model")}
 
 
+def test_start_from_a_hub_model_is_inherited_after_a_resume(store: Lineage, save: Path) -> None:
+    for step in (1, 2):
+        with kit.track():
+            trainer = Trainer(save)
+            trainer.checkpoint.pretrained_checkpoint = "org/base-model"
+            trainer.state.config["checkpoint"]["pretrained_checkpoint"] = "org/base-model"
+            if step == 2:
+                trainer.checkpoint.load = str(save)
+                trainer.load(1)
+            trainer.save(step)
+    assert _inputs(store, "nano3:v1") == {("init", "hf://org/base-model")}
+    assert _inputs(store, "nano3:v2") == {("resume", "art://nano3:v1")}
+
+
 # -------------------------------------------------------------------- deleting
 
 
@@ -357,9 +402,48 @@ def test_checkpoints_that_retention_deletes_get_an_end(
     assert gone.payload["reason"] == "retention keeps 1"
 
 
-def _others() -> list[Any]:
-    import threading
+def test_deletion_that_ends_after_the_run_does_is_seen(
+    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, remove = threading.Event(), shutil.rmtree
 
+    def slowly(path: Path) -> None:
+        ends.wait(30)
+        remove(path)
+
+    with kit.track():
+        trainer = Trainer(save)
+        trainer.checkpoint.most_recent_k, trainer.checkpoint.async_save = 1, True
+        trainer.save(1)
+        monkeypatch.setattr(trainer.checkpointing.shutil, "rmtree", slowly)
+        trainer.save(2)
+        threading.Timer(0.3, ends.set).start()
+    assert _steps(store, "nano3") == [(1, "deleted"), (2, "live")]
+
+
+def test_folder_that_is_out_of_sight_is_not_deleted(store: Lineage, save: Path) -> None:
+    with kit.track():
+        trainer = Trainer(save)
+        trainer.checkpoint.most_recent_k, trainer.checkpoint.async_save = 2, True
+        trainer.save(1)
+        trainer.save(2)
+        for thread in _others():
+            thread.join()
+        save.rename(save.parent / "unmounted")
+    (save.parent / "unmounted").rename(save)
+    assert _steps(store, "nano3") == [(1, "live"), (2, "live")]
+
+
+def test_reason_of_a_deletion_is_what_retention_was_told(store: Lineage, save: Path) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    trainer.save(1)
+    trainer.checkpointing.cleanup_old_non_persistent_checkpoint(str(save), leave_ckpt_num=0)
+    (gone,) = [fact for fact in store.facts("nano3:v1") if fact.kind == "deleted"]
+    assert gone.payload["reason"] == "retention keeps 0"
+
+
+def _others() -> list[Any]:
     return [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
 
 
@@ -508,6 +592,86 @@ def test_unlucky_store_is_one_warning_and_records_are_kept(
         for line in path.read_text().splitlines()[1:]
     ]
     assert lines.count("published") == 3
+
+
+@pytest.mark.parametrize("root", ["lineage.db", "journal"])
+def test_store_that_is_gone_at_the_end_fails_no_training(
+    tmp_path: Path, save: Path, caplog: pytest.LogCaptureFixture, root: str
+) -> None:
+    kit.init(root=tmp_path / root)
+    with kit.track():
+        Trainer(save).save(1)
+        for path in tmp_path.glob(f"{root}*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.write_text("something else " * 1000)
+    assert "is not recorded: " in caplog.text
+
+
+def test_folder_that_is_deleted_and_made_again_takes_records(store: Lineage, save: Path) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    trainer.save(1)
+    assert _steps(store, "nano3") == [(1, "live")]
+    shutil.rmtree(save)
+    trainer.save(2)
+    assert _steps(store, "nano3") == [(1, "live"), (2, "live")]
+
+
+def test_store_is_the_one_of_the_folder_that_tracking_began_in(
+    tmp_path: Path, save: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.init(root="lineage.db")
+    (tmp_path / "work").mkdir()
+    with kit.track():
+        monkeypatch.chdir(tmp_path / "work")  # as Hydra does
+        Trainer(save).save(1)
+    assert list((tmp_path / "work").iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    assert _steps(session.store(), "nano3") == [(1, "live")]
+
+
+def test_working_folder_that_was_deleted_loses_no_record(
+    store: Lineage, save: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.track()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work").rmdir()
+    Trainer(save).save(1)
+    monkeypatch.chdir(tmp_path)
+    assert _steps(store, "nano3") == [(1, "live")]
+
+
+def test_folder_whose_name_is_no_text_is_told_and_harms_nobody(
+    store: Lineage, save: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.track()
+    strange = Trainer(Path(os.fsdecode(os.fsencode(tmp_path) + b"/ck\xffpts")))
+    strange.state.config["checkpoint"] = {"pretrained_checkpoint": "org/base"}
+    strange.save(1)
+    assert "is no UTF-8, and no record can hold it; rename it" in caplog.text
+    Trainer(save).save(2)
+    assert _steps(store, "nano3") == [(2, "live")]
+
+
+def test_callback_without_losses_ends_no_training(store: Lineage, save: Path) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    manager = trainer.training.pretrain([])
+    manager.fire("on_train_step_end")
+    manager.fire("on_eval_end")
+    trainer.save(1)
+    assert "loss" not in store.resolve("nano3").metadata
+
+
+def test_settings_that_only_the_launcher_can_resolve_are_recorded_as_written(
+    store: Lineage, save: Path
+) -> None:
+    with kit.track({"run": {}, "folder": "${hydra:runtime.cwd}", "lr": 1}):
+        Trainer(save).save(1)
+    (run,) = store.runs()
+    assert run.config == {"run": {}, "folder": "${hydra:runtime.cwd}", "lr": 1}
 
 
 def test_stand_in_has_the_signatures_of_the_releases() -> None:

@@ -215,6 +215,33 @@ def test_foreign_patch_on_top_stays_and_ours_sees_nothing(framework: str, patche
     assert notes == []
 
 
+def test_patch_below_a_foreign_one_can_be_applied_and_reverted_again(
+    framework: str, patcher: Patcher
+) -> None:
+    import functools
+
+    work = _import(framework)
+    notes: list[Any] = []
+    patch, before = _patch(framework, after=_noted(notes)), work.save
+    patcher.apply(patch)
+    ours = work.save
+
+    @functools.wraps(ours)
+    def theirs(path: str, folder: str) -> str:
+        return f"theirs {ours(path, folder)}"
+
+    work.save = theirs
+    for _ in range(2):
+        patcher.revert(patch)
+        work.save("unseen", "f")
+        assert patcher.apply(patch).state is State.APPLIED
+        work.save("seen", "f")
+    work.save = ours  # theirs is taken back
+    patcher.revert(patch)
+    assert work.save is before
+    assert [path for path, *_ in notes] == ["seen", "seen"]
+
+
 def test_foreign_patch_below_runs_too(framework: str, patcher: Patcher) -> None:
     import functools
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from nemotron.lineage import Location, StoreFull, StoreReadOnly
 from nemotron.lineage.commits import Mark
 from nemotron.lineage.events import Event, Published, RunEnded
+from nemotron.lineage.files import Files
 from nemotron.lineage.intake import FolderIntakes
 from nemotron.lineage.testing import FaultyFiles, SetClock
 
@@ -218,3 +220,39 @@ def test_folders_beside_checkpoints_are_read_too(tmp_path: Path) -> None:
     intakes.writer({}, beside).append(_event(1))
     assert _events(intakes) == []
     assert len(intakes.pending(lambda _: Mark(0), [beside])) == 1
+
+
+def test_writer_whose_folder_was_deleted_goes_on_in_the_new_one(tmp_path: Path) -> None:
+    intakes = FolderIntakes(str(tmp_path / "intake"))
+    writer = intakes.writer({})
+    writer.append(_event(1))
+    shutil.rmtree(tmp_path / "intake")
+    writer.append(_event(2))
+    assert _events(intakes) == [_event(2)]
+
+
+def test_folder_that_cannot_be_read_stops_nobody(tmp_path: Path) -> None:
+    intakes = FolderIntakes(str(tmp_path / "intake"))
+    intakes.writer({}).append(_event())
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)  # for root too
+    assert len(intakes.pending(lambda _: Mark(0), [str(loop / ".lineage")])) == 1
+    assert len(intakes.waiting(lambda _: Mark(0), [str(loop / ".lineage")])) == 1
+
+
+def test_file_of_a_user_who_shares_it_with_nobody_is_left_to_its_owner(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Others(Files):
+        def is_readable(self, path: str) -> bool:
+            return path == mine.path
+
+    intakes = FolderIntakes(str(tmp_path / "intake"), Others())
+    theirs, mine = intakes.writer({}), intakes.writer({})
+    theirs.append(_event(1))
+    mine.append(_event(2))
+    assert _events(intakes) == [_event(2)]
+    assert [each.place for each in intakes.waiting(lambda _: Mark(0))] == [mine.path]
+    assert f"{theirs.path} may not be read by this user" in caplog.text
+    own = FolderIntakes(str(tmp_path / "intake"))
+    assert _events(own) == [_event(1), _event(2)]

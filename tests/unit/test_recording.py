@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Recorder, SourceURI, State
+from nemotron.lineage import PublishRefused, Recorder, SourceURI, State, StoreFull
+from nemotron.lineage.files import Files
 
 
 def _checkpoint(folder: Path, step: int) -> Path:
@@ -136,3 +138,53 @@ def test_a_forked_child_writes_files_of_its_own(address: str, tmp_path: Path) ->
     assert len(list((save / ".lineage").iterdir())) == 2
     with lineage.open(address) as store:
         assert len(store.log("model")) == 3
+
+
+def test_name_is_theirs_who_claimed_it_even_when_the_disk_is_full(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert lineage.claim_name("m-checkpoints", "/a", store=address) == "/a"
+    monkeypatch.setattr(Files, "_put_temporary", full)
+    assert lineage.claim_name("m-checkpoints", "/a", store=address) == "/a"
+    assert lineage.claim_name("m-checkpoints", "/b", store=address) == "/a"
+    with pytest.raises(StoreFull):
+        lineage.claim_name("other", "/b", store=address)
+
+
+def test_path_that_is_no_text_is_refused_before_anything_is_written(
+    address: str, tmp_path: Path
+) -> None:
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    strange = os.fsdecode(os.fsencode(save) + b"/\xff")
+    with pytest.raises(PublishRefused, match="is no UTF-8, and no record can hold it; rename it"):
+        recorder.record("m", path=strange, type="model", external=True)
+    assert not save.exists()
+
+
+def test_record_that_is_no_text_stops_nobody(address: str, tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train \udcff", run="r1", beside=save, store=address)
+    recorder.record("m", path=_checkpoint(save, 1), type="model", metadata={"note": "\udcff"})
+    with lineage.open(address) as store:
+        assert store.resolve("m").metadata["note"] == "?"
+        assert [run.name for run in store.runs()] == ["train ?"]
+
+
+def test_fault_is_told_and_the_records_behind_it_are_kept(address: str, tmp_path: Path) -> None:
+    faults: list[Exception] = []
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train", run="r1", beside=save, store=address, on_fault=faults.append)
+    (tmp_path / f"{address}.d").write_text("in the way")
+    (tmp_path / address).mkdir(exist_ok=True)
+    (Path(address) / "intake").write_text("in the way")
+    save.mkdir()
+    (save / ".lineage").write_text("in the way")
+    assert recorder.record("m", path=_checkpoint(save, 1), type="model") == ""
+    assert (len(faults), recorder.waiting) == (1, 1)
+    (save / ".lineage").unlink()
+    assert recorder.record("m", path=_checkpoint(save, 2), type="model") != ""
+    assert recorder.waiting == 0

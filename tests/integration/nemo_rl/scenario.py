@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,25 @@ def keep_the_best(folder: Path) -> None:
     end(made)
 
 
+def lose_the_best(folder: Path) -> None:
+    """The best is deleted, whoever did it; then comes the best of those that are left."""
+    made = manager(folder)
+    for step, accuracy in ((1, 0.9), (2, 0.5)):
+        save(made, step, accuracy)
+    end(made)
+    shutil.rmtree(folder / "step_1")
+    save(made, 3, 0.7)
+    end(made)
+
+
+def large(folder: Path) -> None:
+    """A checkpoint tells more than a record can hold."""
+    made = manager(folder)
+    path = made.init_tmp_checkpoint(1, {"total_steps": 1, "seen": ["x" * 1000] * 2000}, None)
+    made.finalize_checkpoint(path)
+    end(made)
+
+
 def save_again(folder: Path) -> None:
     """A step is saved a second time with other content."""
     made = manager(folder)
@@ -167,7 +187,8 @@ def start(folder: Path) -> None:
 CASES: dict[str, Callable[[Path], None]] = {
     "three": three, "three_in_turn": three_in_turn, "keep_the_best": keep_the_best,
     "save_again": save_again, "go_back": go_back, "fail": fail, "resume": resume, "start": start,
-    "keep_the_latest": keep_the_latest, "named": three, "given": three,
+    "keep_the_latest": keep_the_latest, "lose_the_best": lose_the_best, "large": large,
+    "named": three, "given": three,
 }  # fmt: skip
 NAMES = {"given": "my-policy"}
 

@@ -116,6 +116,17 @@ def test_pruned_checkpoint_has_an_end_and_the_best_one_keeps_its_name(
     assert store.resolve("grpo:latest").metadata["step"] == 3
 
 
+def test_best_is_the_best_of_those_that_are_there(run: Run, store: Lineage) -> None:
+    run("lose_the_best")
+    assert store.resolve("grpo:best").metadata["step"] == 3
+
+
+def test_checkpoint_that_tells_too_much_is_recorded_without_it(run: Run, store: Lineage) -> None:
+    run("large")
+    assert _versions(store) == [(1, "live")]
+    assert "more than 524,288 bytes" in store.resolve("grpo").metadata["training_info"]
+
+
 def test_step_that_is_saved_again_replaces_the_one_before(run: Run, store: Lineage) -> None:
     run("save_again")
     assert _versions(store) == [(3, "replaced"), (3, "live")]

@@ -59,7 +59,7 @@ def cleanup_old_non_persistent_checkpoint(
     found = sorted(Path(save_dir).rglob("iter_*"), key=lambda path: int(path.name[5:]))
 
     def remove() -> None:
-        for path in found[:-leave_ckpt_num]:
+        for path in found[: max(0, len(found) - leave_ckpt_num)]:  # 0 keeps none, since 0.6
             shutil.rmtree(path)
 
     if do_async:
