@@ -82,7 +82,8 @@ class Recording(ABC):
         Args:
             name: the artifact.
             path: a file or folder, or an address.
-            type: ``model``, ``dataset``, ...
+            type: ``model``, ``dataset``, ... Where what has the name is of another type, it becomes
+                ``<name>?type=<type>``: nobody can be refused here.
             metadata: JSON values, numpy or torch scalars, Path, datetime, Enum; at most 1 MiB.
             inputs: exactly what it was made from; None means what the run used so far.
             aliases: names to move to this version.

@@ -8,6 +8,7 @@ longer there to hear it: what a direct caller is refused is recorded there in th
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from ..events import (
 from ..metadata import canonical_json
 from ..model import Input, Location, RunStatus, State, VersionId
 from ..source import SourceURI
+from .chain import Chain
 
 if TYPE_CHECKING:
     from ..commits import Entry, Head
@@ -132,47 +134,14 @@ def _refuse(artifact: ArtifactState | None, event: Published) -> None:
         )
 
 
-class _Chain:
-    """The entries that come out of one record, applied to the ledger as they are added."""
-
-    def __init__(self, ledger: Ledger, entry: Entry) -> None:
-        self._ledger, self._entry = ledger, entry
-        self._followers = 0
-        self.entries: list[Entry] = []
-
-    def lead(self, event: Event) -> None:
-        """Add the record itself, closed; it keeps its id."""
-        self._add(replace(self._entry, event=event))
-
-    def follow(self, event: Event) -> None:
-        """Add what follows from the record."""
-        self._followers += 1
-        self._add(self._entry.follow(event, self._followers))
-
-    def _add(self, entry: Entry) -> None:
-        self._ledger.apply(entry)
-        self.entries.append(entry)
-
-    def aliases(self, version: VersionId, aliases: tuple[str, ...], run: str | None) -> None:
-        for alias in aliases:
-            was, revision = self._ledger.alias(version.name, alias)
-            if was != version.number:
-                self.follow(
-                    AliasMoved(
-                        name=version.name, alias=alias, to=version.number, was=was,
-                        revision=revision + 1, run=run,
-                    )
-                )  # fmt: skip
-
-
 def _publish(ledger: Ledger, entry: Entry, event: Published, *, direct: bool) -> Outcome:
     artifact = ledger.artifact(event.name)
     if direct:
         _refuse(artifact, event)
-    if artifact is not None and artifact.origin is not None:
-        event = replace(event, name=_local_name(event.name))
+    while artifact is not None and (mark := _clash(artifact, event)) is not None:
+        event = replace(event, name=f"{event.name}{'&' if '?' in event.name else '?'}{mark}")
         artifact = ledger.artifact(event.name)
-    chain = _Chain(ledger, entry)
+    chain = Chain(ledger, entry)
     occupants = ledger.at(event.location)
     known = ledger.once(event.key) if event.key is not None else None
     if known is None:
@@ -224,7 +193,7 @@ def _is_other(old: Occupant, event: Published) -> bool:
     return old.fingerprint != event.fingerprint
 
 
-def _repeat(chain: _Chain, version: VersionId, event: Published, *, direct: bool) -> None:
+def _repeat(chain: Chain, version: VersionId, event: Published, *, direct: bool) -> None:
     """Note what a repeated publish adds to a version: metadata, a digest, aliases.
 
     A record of an intake always leaves an event: by it the writer finds its version.
@@ -268,7 +237,7 @@ def _import(ledger: Ledger, entry: Entry, event: Imported) -> Outcome:
         raise PublishRefused(
             f"art://{event.name} holds versions published here; import under another name"
         )
-    chain = _Chain(ledger, entry)
+    chain = Chain(ledger, entry)
     found = _closed(ledger, event.inputs, direct=False)
     chain.lead(replace(event, inputs=found))
     chain.aliases(version, event.aliases, event.run)
@@ -405,6 +374,10 @@ def _find(ledger: Ledger, place: Location) -> VersionId | SourceURI:
     return SourceURI.parse(place.path) if place.is_address else SourceURI.local(place.path)
 
 
-def _local_name(name: str) -> str:
-    """Name for hook records of an artifact that holds imported versions."""
-    return f"{name}&origin=local" if "?" in name else f"{name}?origin=local"
+def _clash(artifact: ArtifactState, event: Published) -> str | None:
+    """Say what tells a hook's record from what has its name: another origin, or another type."""
+    if artifact.origin is not None:
+        return "origin=local"
+    if artifact.type != event.type:
+        return f"type={re.sub(r'[^A-Za-z0-9_.-]', '-', event.type)}"
+    return None

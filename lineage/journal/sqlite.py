@@ -97,6 +97,7 @@ class SQLiteJournal(Journal, PerProcess):
             os.access(self._path, os.W_OK) and os.access(os.path.dirname(self._path), os.W_OK)
         )
         self.id = self._read_identity()
+        self._file = self._look()
 
     # -------------------------------------------------------------- life cycle
 
@@ -124,6 +125,14 @@ class SQLiteJournal(Journal, PerProcess):
                     Files().put_new(self._path, Files().read(path))
         except OSError as error:
             raise explain(error, self._path) from error
+
+    def _look(self) -> tuple[int, int] | None:
+        """Return which file is there: device and inode."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _read_identity(self) -> str:
         with self._read() as db:
@@ -222,6 +231,11 @@ class SQLiteJournal(Journal, PerProcess):
             raise StoreReadOnly(f"{self._path} is read-only here; ask its owner for write access")
         try:
             with self._gate.passing(timeout):
+                if self._look() != self._file:
+                    raise StoreNotFoundError(
+                        f"{self._path} was removed or replaced while it was open, and what is "
+                        "committed now would be lost; put it back, or open the store anew"
+                    )
                 if self._writer is None:
                     self._writer = _connect(self._path)
                 db = self._writer

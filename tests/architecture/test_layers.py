@@ -23,7 +23,7 @@ LAYERS = [
     ["intake"],
     ["journal.gate", "journal.ledger", "journal.base", "journal", "journal.bucket",
      "journal.database", "journal.rowshelf"],
-    ["journal.decide", "journal.projection", "journal.far"],
+    ["journal.chain", "journal.decide", "journal.projection", "journal.far"],
     ["journal.shared", "journal.packs"],
     ["journal.numbered"],
     ["journal.memory", "journal.sqlite", "journal.directory", "journal.objectstore",

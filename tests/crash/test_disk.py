@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, StoreDamaged, StoreFull, StoreReadOnly, StoreTooNew, audit
+from nemotron.lineage import (
+    Lineage,
+    StoreDamaged,
+    StoreFull,
+    StoreNotFoundError,
+    StoreReadOnly,
+    StoreTooNew,
+    audit,
+)
 from nemotron.lineage import events as ev
 from nemotron.lineage.commits import Commit, Entry, Mark
 from nemotron.lineage.journal.directory import DirectoryJournal
@@ -117,6 +125,18 @@ def test_lost_reply_of_a_directory_commit_is_found_out(
     files.lose_reply("put_new")
     assert directory.commit(publish(path="/2")).version == ("model", 2)
     _all_is_well(directory, 2)
+
+
+def test_sqlite_file_that_was_removed_takes_no_more_commits(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.db"
+    with lineage.open(path, environ={}) as store, store.run("train") as run:
+        run.publish("m", path="s3://bucket/1", type="model")
+        path.rename(tmp_path / "aside.db")
+        with pytest.raises(StoreNotFoundError, match="was removed or replaced while it was open"):
+            run.publish("m", path="s3://bucket/2", type="model")
+        assert not path.exists()
+        (tmp_path / "aside.db").rename(path)
+        assert run.publish("m", path="s3://bucket/2", type="model").number == 2
 
 
 def test_lost_reply_of_a_sqlite_commit_is_found_out(

@@ -167,10 +167,14 @@ def test_type_is_fixed_by_the_first_version(store: Lineage) -> None:
         store.commit(publish(type="dataset", path="/2"))
 
 
-def test_hook_with_another_type_is_recorded_all_the_same(store: Lineage, hook: Writer) -> None:
+def test_hook_with_another_type_is_recorded_under_a_name_that_says_so(
+    store: Lineage, hook: Writer
+) -> None:
     store.commit(publish())
-    hook.append(publish(type="dataset", path="/2"))
-    assert [version.type for version in store.log("model")] == ["dataset", "model"]
+    hook.append(publish(type="data set", path="/2"))
+    hook.append(publish(type="data set", path="/3"))
+    assert [version.type for version in store.log("model")] == ["model"]
+    assert [version.address for version in store.log("model?type=data-set")] == ["/3", "/2"]
 
 
 def test_name_of_imported_versions_refuses_local_publishing(store: Lineage, hook: Writer) -> None:
