@@ -62,6 +62,9 @@ def _measure(saves: int) -> None:
             with _beside(busy):
                 times = in_turn(variants, saves if not busy else saves // 5)
             report(f"beside {busy} busy threads", times, next(iter(variants)))
+        from nemotron import kit
+
+        kit.end_run()
 
 
 def _hook(folder: Path, steps: Iterator[int]) -> Callable[[int], object]:

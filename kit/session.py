@@ -7,6 +7,7 @@ input of the run that the first ``save`` opens: a notebook that only reads leave
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -60,6 +61,8 @@ __all__ = [
     "use",
     "used",
 ]
+
+_log = logging.getLogger(__name__)
 
 BACKENDS = ("fsspec", "manifest", "wandb")
 
@@ -373,7 +376,10 @@ def end_at_exit() -> None:
     """End the run as the program ends."""
     # the interpreter leaves an exception that ended the program here
     failed = getattr(sys, "last_value", None) is not None
-    end_run(RunStatus.FAILED if failed else RunStatus.OK)
+    try:
+        end_run(RunStatus.FAILED if failed else RunStatus.OK)
+    except (LineageError, OSError) as error:  # nobody is left to hear it
+        _log.warning("the end of the run is not recorded: %s", error)
     if _slot.mirroring is not None:
         _slot.mirroring.close()
 
