@@ -20,11 +20,13 @@ from .errors import (
 )
 from .graph import LineageGraph, Reference
 from .index import queries
+from .index.glance import glance
 from .index.project import Index
 from .launch import Process, user
 from .model import Fact, RunStatus, Source, State, Version
 from .places import Outside, Places
 from .redact import Redactor
+from .snapshots import Notice
 from .source import SourceURI
 from .uri import ArtifactURI
 
@@ -73,7 +75,9 @@ class Reader:
         about = {"host": self._places.host, "user": user()}
         self._combiner = Combiner(journal, about, clock=clock or SystemClock())
         self._index = Index(journal)
+        self._notice = Notice(journal)
         self._seen: Head | None = None
+        self._glanced = False
         self._intakes: tuple[str, ...] = ()
         self._is_open = True
 
@@ -98,16 +102,32 @@ class Reader:
             Conflict: it has another digest, or none yet to compare with.
         """
         uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
-        with self.reading() as db:
-            number = None if at is None else self._number(at)
-            version = queries.version(db, uri, number)
-            if version is None:
-                raise self._not_found(db, uri, number)
+        version = self._glance(uri) if at is None else None
+        if version is None:
+            version = self._find(uri, at)
         if version.state in (State.DELETED, State.REPLACED):
             raise self._gone(version)
         if uri.digest is not None:
             _check_digest(version, uri.digest)
         return version if uri.path is None else _inside(version, uri.path)
+
+    def _find(self, uri: ArtifactURI, at: Moment | None) -> Version:
+        with self.reading() as db:
+            number = None if at is None else self._number(at)
+            version = queries.version(db, uri, number)
+            if version is None:
+                raise self._not_found(db, uri, number)
+            return version
+
+    def _glance(self, uri: ArtifactURI) -> Version | None:
+        """Answer the first question of a host that has no index by a snapshot, if there is one."""
+        self._check_open()
+        if self._glanced or self.journal.shelf is None:
+            return None
+        self._glanced = True  # who asks again is better served by an index
+        if self._index.head().number:
+            return None
+        return glance(self.journal, self.journal.head(), uri)
 
     def refer(self, reference: UseReference) -> Version | Source:
         """Return what a reference to an input means: a version or an outside source.
@@ -304,6 +324,7 @@ class Reader:
         if combine and self._combiner.combine():
             head = self.journal.head()
         self._index.catch_up(head)
+        self._notice.look(head.number)
         return self._index.reading()
 
     def rebuild_index(self) -> None:

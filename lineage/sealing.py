@@ -84,18 +84,19 @@ def start_sealing(
 
 
 @contextmanager
-def alone(folder: str) -> Iterator[bool]:
-    """Give whether this process is the only one that seals for a store on this host.
+def alone(folder: str, work: str = "sealing") -> Iterator[bool]:
+    """Give whether this process is the only one that does some work for a store on this host.
 
     The kernel opens the lock when its holder dies; its file is never removed.
 
     Args:
         folder: the cache folder of the store.
+        work: names the lock.
     """
     Files().make_folder(folder)
     # to read is enough for a lock: the file may be another user's
     flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, "sealing.lock"), flags, 0o666)
+    descriptor = os.open(os.path.join(folder, f"{work}.lock"), flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
