@@ -32,7 +32,7 @@ from nemotron.lineage.testing import publish
 
 BEHIND = 10_000  # commits since the snapshot: half of what there may be at a million
 LOOSE = 20_000  # commits that are not packed yet
-EVENTS = 71  # of a project
+EVENTS = 72  # of a project
 COLD = 5  # times
 PACK = """
 import sys
@@ -54,7 +54,7 @@ def main(commits: int) -> None:
     with folder() as place:
         root = place / "lineage"
         _write(root, commits)
-        name = f"art://rl-{commits // EVENTS - 20}:v11"
+        name = f"art://rl-{commits // EVENTS - 50}:v11"
         _cold(root, name)
         _refresh(root)
         _pack(root)
