@@ -10,10 +10,21 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ..commits import Mark
-from ..events import AliasMoved, Deleted, Replaced, RunEnded, RunStarted, SucceededBy, Unknown
+from ..commits import Commit, Front, Mark
+from ..events import (
+    KINDS,
+    AliasMoved,
+    Deleted,
+    Replaced,
+    RunEnded,
+    RunStarted,
+    SucceededBy,
+    Unknown,
+)
+from ..journal.base import unlinked
 from ..journal.ledger import LEDGER_SCHEMA, Ledger
 from ..journal.snapshots import Snapshots
+from ..metadata import canonical_json
 from ..model import RunStatus, VersionId
 from . import queries
 from .lookup import GONE
@@ -31,7 +42,7 @@ from .schema import SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..commits import Commit, Entry, Head
+    from ..commits import Entry, Head
     from ..journal.base import Journal
     from ..journal.snapshots import Note
     from ..model import Version
@@ -42,6 +53,7 @@ __all__ = ["glance"]
 _WORTH = 2000  # commits from which on a snapshot is looked for
 _PAGES = 200  # beyond that many, the whole index costs little more
 _DECIDING = (RunStarted, RunEnded, SucceededBy, Unknown)  # for what every writer must know
+_DECIDING_KINDS = {RunStarted.kind, RunEnded.kind, SucceededBy.kind}
 
 
 def glance(journal: Journal, head: Head, uri: ArtifactURI) -> Version | None:
@@ -76,6 +88,7 @@ def glance(journal: Journal, head: Head, uri: ArtifactURI) -> Version | None:
 class _Glance:
     def __init__(self, journal: Journal, pages: Pages, note: Note, name: str) -> None:
         self._journal, self._pages, self._note, self._name = journal, pages, note, name
+        self._spelled = canonical_json(name)[1:-1]  # as it stands in the text of a commit
         self._index = sqlite3.connect(":memory:")
         self._index.executescript(SCHEMA)
         self._deciding = sqlite3.connect(":memory:")
@@ -96,21 +109,33 @@ class _Glance:
         """Take the commits behind the snapshot, as far as they concern anything here."""
         rows, told = self._note.head.number, int(self._note.detail["ledger"][0])
         ledger = Ledger(self._deciding)
-        for commit in self._journal.read(min(rows, told), upto):
-            if commit.number > told:
-                for writer, mark in commit.writers.items():
+        previous = self._note.head.hash if rows <= told else None
+        for number, text in self._journal.texts(min(rows, told), upto):
+            front = Front.read(text, number=number)
+            if previous is not None and front.previous != previous:
+                raise unlinked(number)
+            previous = front.hash
+            if number > told:
+                for writer, mark in front.writers.items():
                     known = self._marks.get(writer, Mark(0))
                     self._marks[writer] = Mark(mark.sequence, max(mark.offset, known.offset))
-                for entry in commit.entries:
-                    if isinstance(entry.event, _DECIDING):
-                        ledger.apply(entry)
-            if commit.number > rows:
-                for at, entry in enumerate(commit.entries):
-                    if self._concerns(entry):
-                        self._tail.append((commit, at, entry))
+            if not self._may_matter(front, text):
+                continue
+            commit = Commit.read(text, number=number)
+            for at, entry in enumerate(commit.entries):
+                if number > told and isinstance(entry.event, _DECIDING):
+                    ledger.apply(entry)
+                if number > rows and self._concerns(entry):
+                    self._tail.append((commit, at, entry))
         self._load()
         for commit, at, entry in self._tail:
             take_entry(self._index, commit, at, entry)
+
+    def _may_matter(self, front: Front, text: str) -> bool:
+        return self._spelled in text or any(
+            kind in _DECIDING_KINDS or kind not in KINDS or form > KINDS[kind].form
+            for kind, form in front.kinds
+        )
 
     def _concerns(self, entry: Entry) -> bool:
         version = getattr(entry.event, "version", None)
