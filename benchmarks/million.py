@@ -36,8 +36,10 @@ EVENTS = 72  # of a project
 COLD = 5  # times
 PACK = """
 import sys
+from nemotron.lineage.pace import yield_to_others
 from nemotron.lineage.journal.directory import DirectoryJournal
 journal = DirectoryJournal(sys.argv[1], create=False)
+yield_to_others()
 print("ready", flush=True)
 print(journal.tidy(age=0), flush=True)
 """
@@ -135,7 +137,7 @@ def _refresh(root: Path) -> None:
 
 
 def _pack(root: Path) -> None:
-    tidy = NumberedJournal._tidy_soon  # noqa: SLF001 - so that only one process packs
+    # so that only one process packs, and when it is told
     NumberedJournal._tidy_soon = lambda _: None  # type: ignore[method-assign]  # noqa: SLF001
     print(f"\na writer beside a process that packs {LOOSE:,} commits (goal: 50 ms)")
     print(f"{'':26} {'per s':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}")
@@ -153,10 +155,7 @@ def _pack(root: Path) -> None:
             while packer.poll() is None:
                 times += _publish(store, until=time.perf_counter() + 0.2)
             print(f"{packer.stdout.readline().strip()} packs made")
-        _show("beside another process", times)
-    NumberedJournal._tidy_soon = tidy  # type: ignore[method-assign]  # noqa: SLF001
-    with lineage.open(root) as store:  # which packs by itself, in a thread
-        _show("with a thread that packs", _publish(store, until=time.perf_counter() + 10))
+        _show("beside the packer", times)
 
 
 def _publish(store: lineage.Lineage, *, until: float) -> list[float]:

@@ -11,10 +11,7 @@ from . import grammar
 from .clock import Clock, SystemClock, read_time, write_time
 from .combine import Combiner
 from .errors import (
-    ArtifactGone,
     ArtifactNotFoundError,
-    ArtifactVersionNotFoundError,
-    Conflict,
     PathNotFoundError,
     StoreClosed,
 )
@@ -23,6 +20,7 @@ from .index import queries
 from .index.glance import glance
 from .index.project import Index
 from .launch import Process, user
+from .missed import check_digest, gone, not_found
 from .model import Fact, RunStatus, Source, State, Version
 from .places import Outside, Places
 from .redact import Redactor
@@ -106,9 +104,9 @@ class Reader:
         if version is None:
             version = self._find(uri, at)
         if version.state in (State.DELETED, State.REPLACED):
-            raise self._gone(version)
+            raise gone(self, version)
         if uri.digest is not None:
-            _check_digest(version, uri.digest)
+            check_digest(version, uri.digest)
         return version if uri.path is None else _inside(version, uri.path)
 
     def _find(self, uri: ArtifactURI, at: Moment | None) -> Version:
@@ -116,7 +114,7 @@ class Reader:
             number = None if at is None else self._number(at)
             version = queries.version(db, uri, number)
             if version is None:
-                raise self._not_found(db, uri, number)
+                raise not_found(self, db, uri, number)
             return version
 
     def _glance(self, uri: ArtifactURI) -> Version | None:
@@ -176,7 +174,7 @@ class Reader:
             number = None if at is None else self._number(at)
             found = queries.versions(db, uri.identity, number)
             if not found:
-                raise self._not_found(db, uri, number)
+                raise not_found(self, db, uri, number)
             return found
 
     def moves(self, name: str) -> list[AliasMove]:
@@ -203,7 +201,7 @@ class Reader:
             if version is None and uri.selector == grammar.LATEST:
                 version = next(iter(queries.versions(db, uri.identity)), None)
             if version is None:
-                raise self._not_found(db, uri, None)
+                raise not_found(self, db, uri, None)
             return version
 
     def inputs(self, reference: str | ArtifactURI | Version) -> list[Input]:
@@ -349,43 +347,6 @@ class Reader:
         moment = at if isinstance(at, datetime) else read_time(at)
         return self.journal.number_at(write_time(moment))
 
-    def _not_found(
-        self, db: sqlite3.Connection, uri: ArtifactURI, at: int | None
-    ) -> ArtifactNotFoundError | ArtifactGone:
-        name = uri.identity
-        known = queries.versions(db, name, at)
-        if not known:
-            if queries.versions(db, name):
-                message = f"art://{name} did not exist yet at commit {at}. Try: lineage log {name}"
-                return ArtifactNotFoundError(name, message)
-            return ArtifactNotFoundError(name, near=queries.near_names(db, name))
-        asked = f"art://{name}:{uri.selector}"
-        if uri.version is not None:
-            numbers = f"newest is v{known[0].number}"
-            message = f"{asked} does not exist; {numbers}. Try: lineage log {name}"
-            return ArtifactVersionNotFoundError(name, uri.version, message)
-        if uri.alias is None:
-            return self._gone(known[0])
-        near = queries.near_selectors(db, name, uri.alias)
-        hint = f"did you mean {near[0]}?" if near else f"newest is v{known[0].number}."
-        message = f"{asked} does not exist; {hint} Try: lineage log {name}"
-        return ArtifactVersionNotFoundError(name, uri.alias, message, near=near)
-
-    def _gone(self, version: Version) -> ArtifactGone:
-        facts = [fact for fact in self.facts(version.uri) if fact.kind in ("deleted", "replaced")]
-        payload = facts[-1].payload if facts else {}
-        with self._index.reading() as db:
-            nearest = queries.live_near(db, version.name, version.number)
-        successor = payload.get("by") if version.state is State.REPLACED else None
-        if successor and successor not in nearest:
-            nearest = (successor, *nearest)
-        when = facts[-1].recorded if facts else version.recorded
-        return ArtifactGone(
-            str(version.uri), str(version.state), when=when.strftime("%Y-%m-%d %H:%M:%S UTC"),
-            by=payload.get("run") or (None if successor else payload.get("by")),
-            reason=payload.get("reason"), nearest=nearest,
-        )  # fmt: skip
-
     def _fact(self, number: int, position: int, kind: str) -> Fact:
         (commit,) = self.journal.read(number - 1, number)
         entry = commit.entries[position]
@@ -415,16 +376,6 @@ class Reader:
     ) -> None:
         """Close the store."""
         self.close()
-
-
-def _check_digest(version: Version, wanted: str) -> None:
-    if version.digest is None:
-        raise Conflict(
-            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, "
-            f"or seal it. Try: lineage seal {version.uri}"
-        )
-    if not version.digest.startswith(wanted):
-        raise Conflict(f"{version.uri} has digest {version.digest}, not {wanted}")
 
 
 def _inside(version: Version, path: str) -> Version:

@@ -15,13 +15,12 @@ import fcntl
 import logging
 import os
 import sqlite3
-import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from .background import start
 from .errors import LineageError, StoreUnsuitable
 from .files import Files
 from .journal.kinds import absolute
@@ -70,17 +69,8 @@ def start_sealing(
     place = absolute(choose_store(address)[0])
     if place == "memory:":
         raise StoreUnsuitable("a store in memory cannot be sealed by another process; use seal()")
-    words = [sys.executable, "-P", "-m", "nemotron.lineage.sealing", place]
-    words += ["--patience", str(patience)]
-    words += [] if rate is None else ["--rate", str(rate)]
-    # the packages that this process has found, wherever it found them
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", close_fds=True, start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    # an ended child that nobody waits for would stay in the list of processes
-    threading.Thread(target=process.wait, name="lineage-sealer", daemon=True).start()
+    rated = [] if rate is None else ["--rate", str(rate)]
+    start("sealing", place, "--patience", str(patience), *rated)
 
 
 @contextmanager

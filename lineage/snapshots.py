@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from .background import start
 from .clock import write_time
 from .errors import StoreError, StoreUnsuitable
 from .events import Redacted
@@ -64,21 +62,9 @@ class Notice:
             return
         try:
             if is_due(self._journal, number):
-                _start(self._journal.address)
+                start("upkeep", self._journal.address)
         except (StoreError, OSError):  # a snapshot is nobody's need
             pass
-
-
-def _start(address: str) -> None:
-    # the packages that this process has found, wherever it found them
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "nemotron.lineage.snapshotting", address],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", close_fds=True, start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    # an ended child that nobody waits for would stay in the list of processes
-    threading.Thread(target=process.wait, name="lineage-snapshots", daemon=True).start()
 
 
 def make_snapshots(journal: Journal) -> list[Note]:

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # From the bottom up; a module may import from its own row and from the rows above it in this list.
 LAYERS = [
-    ["errors", "grammar", "filesystems", "process", "clock", "listing", "pace"],
+    ["errors", "grammar", "filesystems", "process", "clock", "listing", "pace",
+     "background"],
     ["uri", "source", "settings", "hashing"],
     ["model", "metadata", "digests", "redact", "launch", "files"],
     ["places", "events", "remembered", "shelf"],
@@ -34,9 +35,9 @@ LAYERS = [
      "index.pages", "index.glance"],
     ["graph"],
     ["claims", "recording", "snapshots"],
-    ["render", "run", "reading", "seals", "registry", ""],
+    ["render", "run", "missed", "reading", "seals", "registry", ""],
     ["pins", "sealing"],
-    ["snapshotting"],
+    ["upkeep"],
     ["audit", "copying", "merging", "recovery", "export", "export.layout", "export.picture"],
     ["foreign", "foreign.folders", "foreign.references", "foreign.importing", "foreign.exporting",
      "foreign.manifest", "foreign.art_index"],

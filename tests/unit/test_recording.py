@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import FAR
 
 from nemotron import lineage
-from nemotron.lineage import Recorder, SourceURI, State
+from nemotron.lineage import Recorder, SourceURI, State, claim_name
+from nemotron.lineage.recovery import recover
 
 
 def _checkpoint(folder: Path, step: int) -> Path:
@@ -136,3 +139,39 @@ def test_a_forked_child_writes_files_of_its_own(address: str, tmp_path: Path) ->
     assert len(list((save / ".lineage").iterdir())) == 2
     with lineage.open(address) as store:
         assert len(store.log("model")) == 3
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("place", ["beside", "waiting"])
+def test_records_for_a_store_that_is_far_away_end_in_it(
+    kind: str, place: str, address_of: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    address = address_of(kind, "lineage")
+    save = tmp_path / "ckpts"
+    recorder = Recorder(
+        "train", run="r1", beside=save if place == "beside" else None, store=address
+    )
+    recorder.record_use(SourceURI.parse("hf://org/raw@main"), "data")
+    recorder.record("model", path=_checkpoint(save, 100), type="model")
+    recorder.close()
+    with lineage.open(address) as store:  # made here: a hook waits for no network
+        version = store.resolve("model")
+        assert version.path == save / "iter_0000100"
+        assert [str(each.target) for each in store.inputs(version)] == ["hf://org/raw"]
+        assert [(run.id, run.name) for run in store.runs()] == [("r1", "train")]
+        assert store.pending() == 0
+
+
+def test_recorder_asks_no_server_that_does_not_answer(tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    nobody = f"postgresql:///lineage?host={tmp_path}/nobody"
+    recorder = Recorder("train", run="r1", beside=save, store=nobody)
+    recorder.record("model", path=_checkpoint(save, 100), type="model")
+    recorder.close()
+    with lineage.open(tmp_path / "lineage") as store:
+        assert recover(store, [str(save)]).taken == 2
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/lineage", "postgresql:///lineage"])
+def test_nobody_can_say_whose_a_name_is_for_a_store_that_is_far_away(address: str) -> None:
+    assert claim_name("model", "/a/checkpoints", store=address) is None

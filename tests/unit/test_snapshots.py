@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import sqlite3
@@ -15,6 +16,7 @@ from tests.conftest import FAR
 from nemotron import lineage
 from nemotron.lineage import Lineage, StoreUnsuitable, audit, snapshots
 from nemotron.lineage import events as ev
+from nemotron.lineage.cli.main import main as command
 from nemotron.lineage.commits import Commit
 from nemotron.lineage.index import glance as glancing
 from nemotron.lineage.index import pages
@@ -24,8 +26,8 @@ from nemotron.lineage.journal.base import Journal
 from nemotron.lineage.journal.snapshots import Note, Snapshots
 from nemotron.lineage.model import VersionId
 from nemotron.lineage.snapshots import is_due, make_snapshots
-from nemotron.lineage.snapshotting import main
 from nemotron.lineage.testing import publish
+from nemotron.lineage.upkeep import main
 
 AddressOf = Callable[[str, str], str]
 
@@ -295,14 +297,14 @@ def test_snapshot_is_due_after_so_many_commits_and_made_once(
 def test_reader_that_notices_has_another_process_make_it(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[str] = []
-    monkeypatch.setattr(snapshots, "_start", started.append)
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(snapshots, "start", lambda *words: started.append(words))
     monkeypatch.setattr(snapshots, "_FEWEST", 20)
     with lineage.open(folder) as store:
         _fill(store, 1, 20)
         store.log("model-0")
         store.log("model-0")
-        assert started == [store.journal.address]
+        assert started == [("upkeep", store.journal.address)]
 
 
 def test_index_is_never_older_than_what_a_host_has(folder: str, host: NewHost) -> None:
@@ -336,3 +338,20 @@ def test_leftovers_of_killed_processes_are_removed(folder: str) -> None:
         os.utime(left, (0, 0))
         make_snapshots(store.journal)
         assert not left.exists()
+
+
+def test_command_makes_one_and_says_when_it_does_not(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with lineage.open(folder) as store:
+        store.commit(publish(path="/1", metadata={"note": "planted"}))
+    assert command(["snapshot", "--store", folder, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [each["tables"] for each in made] == ["ledger-1", "index-1", "lookup-1"]
+    with lineage.open(folder) as store:
+        audit.redact(store, "model:v1", "a name")
+    assert command(["snapshot", "--store", folder]) == 0
+    assert "redacted within the hour" in capsys.readouterr().out
+    lineage.open(tmp_path / "s.db").close()
+    assert command(["snapshot", "--store", str(tmp_path / "s.db")]) != 0
+    assert "needs no snapshots" in capsys.readouterr().err
