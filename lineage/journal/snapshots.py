@@ -152,8 +152,19 @@ class Snapshots:
         note = Note(tables, head, f"{stem}.db", size, _digest(path), detail)
         self._shelf.send(path, note.content)
         self._shelf.put_new(f"{stem}.json", note.write())
-        self._remove([name for _, name in self._notes(tables)[:-_KEPT]])
+        self._remove_old(tables)
         return note
+
+    def _remove_old(self, tables: str) -> None:
+        """Remove those that nobody needs, and contents that somebody died over before the note."""
+        assert self._shelf is not None  # the caller looked
+        self._remove([name for _, name in self._notes(tables)[:-_KEPT]])
+        kept = self._notes(tables)
+        noted = {name.removesuffix(".json") for _, name in kept}
+        self._shelf.remove([
+            name for number, name in self._named(tables, ".db")
+            if number < kept[-1][0] and name.removesuffix(".db") not in noted
+        ])  # fmt: skip
 
     def remove_all(self) -> None:
         """Remove every snapshot: something that they hold is to be nowhere any more."""
@@ -171,10 +182,13 @@ class Snapshots:
 
     def _notes(self, tables: str) -> list[tuple[int, str]]:
         """Return (commit, name) of the notes there are, oldest first."""
+        return self._named(tables, ".json")
+
+    def _named(self, tables: str, suffix: str) -> list[tuple[int, str]]:
         assert self._shelf is not None  # the callers looked
         found = []
         for name in self._shelf.names(_FOLDER):
-            if name.startswith(f"{tables}-") and name.endswith(".json"):
+            if name.startswith(f"{tables}-") and name.endswith(suffix):
                 with suppress(ValueError):
                     number = int(name.removeprefix(f"{tables}-").partition("-")[0])
                     found.append((number, f"{_FOLDER}/{name}"))

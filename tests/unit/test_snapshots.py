@@ -250,6 +250,19 @@ def test_only_the_newest_snapshots_are_kept(address: str) -> None:
     assert {name.split("-")[2] for name in names} == {f"{30:012d}", f"{35:012d}"}
 
 
+def test_content_that_somebody_died_over_is_removed_by_the_next(address: str) -> None:
+    with lineage.open(address) as store:
+        _fill(store, 1, 20)
+        shelf = store.journal.shelf
+        assert shelf is not None
+        shelf.put_over("snapshots/index-1-000000000010-left.db", b"x")
+        shelf.put_over("snapshots/index-1-000000000099-now.db", b"somebody is at it")
+        make_snapshots(store.journal)
+        names = shelf.names("snapshots")
+        assert "index-1-000000000010-left.db" not in names
+        assert "index-1-000000000099-now.db" in names
+
+
 def test_redaction_removes_snapshots_and_none_is_made_while_it_may_be_under_way(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
