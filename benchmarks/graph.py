@@ -67,7 +67,7 @@ def _generate(place: Path, versions: int) -> None:
     journal = SQLiteJournal(place)
     began = time.perf_counter()
     sequence = 0
-    for batch in _batches(_projects(versions // 51), BATCH):
+    for batch in _batches(projects(versions // 51), BATCH):
         entries = []
         for event in batch:
             sequence += 1
@@ -91,7 +91,7 @@ def _batches(events: Iterator[Event], size: int) -> Iterator[list[Event]]:
     yield batch
 
 
-def _projects(count: int) -> Iterator[Event]:
+def projects(count: int) -> Iterator[Event]:
     rng = random.Random(7)
     for n in range(count):
         source = POPULAR if rng.random() < 0.43 else f"hf://org/raw-{n}"

@@ -15,6 +15,7 @@ from .index import queries
 from .index.project import Index
 from .journal.base import unlinked
 from .journal.ledger import LEDGER_SCHEMA, Ledger
+from .journal.snapshots import Snapshots
 from .launch import user
 from .uri import ArtifactURI
 
@@ -208,6 +209,7 @@ def redact(store: Lineage, what: str, reason: str) -> int:
         journal.blank(number, entry.id, kept)
         done += 1
     if done:
+        Snapshots(journal).remove_all()
         journal.relearn()
         store.rebuild_index()
     return done

@@ -1,7 +1,8 @@
 """Who has a name: whoever asked first, by a file beside the journal that is made once.
 
 Checkpoint hooks name artifacts by folders, and two folders may come to one name. A claim tells
-them apart without opening the journal.
+them apart without opening the journal. A store in a bucket or a database has no such file: hooks
+wait for no network, so there two folders of one name are one artifact, and names are to be given.
 """
 
 from __future__ import annotations

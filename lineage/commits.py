@@ -28,7 +28,7 @@ from .metadata import canonical_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["GENESIS", "Commit", "Entry", "Head", "Mark", "Sealing"]
+__all__ = ["GENESIS", "Commit", "Entry", "Front", "Head", "Mark", "Sealing"]
 
 FORMAT = 1
 
@@ -90,6 +90,39 @@ class Sealing:
 
     digest: str
     salt: str | None
+
+
+class Front(NamedTuple):
+    """What the hash of a commit covers, as far as it tells what the commit is about.
+
+    Attributes:
+        kinds: (kind, form) of each event.
+    """
+
+    previous: str
+    hash: str
+    writers: Mapping[str, Mark]
+    kinds: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def read(cls, text: str, *, number: int) -> Front:
+        """Read and verify all of a commit but its payloads, at a third of the cost.
+
+        Raises:
+            StoreDamaged, StoreTooNew: as ``Commit.read``.
+        """
+        front, _, rest = text.partition(',"payloads":[')  # no quote stands bare inside of a string
+        chain = hashlib.sha256(f"{front}}}".encode("ascii", "replace")).hexdigest()
+        if not rest.endswith(f'],"hash":"{chain}"}}'):
+            commit = Commit.read(text, number=number)  # says what is wrong, or reads another order
+            kinds = tuple((entry.event.kind, entry.event.form) for entry in commit.entries)
+            return cls(commit.previous, commit.hash, commit.writers, kinds)
+        body = json.loads(f"{front}}}")
+        if body["format"] != FORMAT or body["number"] != number:
+            raise _damaged(number, f"its text says number {body['number']}")
+        writers = {writer: Mark(*mark) for writer, mark in body["writers"].items()}
+        kinds = tuple((header["kind"], header["form"]) for header in body["events"])
+        return cls(body["previous"], chain, writers, kinds)
 
 
 @dataclass(frozen=True, slots=True)

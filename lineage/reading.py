@@ -11,20 +11,20 @@ from . import grammar
 from .clock import Clock, SystemClock, read_time, write_time
 from .combine import Combiner
 from .errors import (
-    ArtifactGone,
     ArtifactNotFoundError,
-    ArtifactVersionNotFoundError,
-    Conflict,
     PathNotFoundError,
     StoreClosed,
 )
 from .graph import LineageGraph, Reference
 from .index import queries
+from .index.glance import glance
 from .index.project import Index
 from .launch import Process, user
+from .missed import check_digest, gone, not_found
 from .model import Fact, RunStatus, Source, State, Version
 from .places import Outside, Places
 from .redact import Redactor
+from .snapshots import Notice
 from .source import SourceURI
 from .uri import ArtifactURI
 
@@ -73,7 +73,9 @@ class Reader:
         about = {"host": self._places.host, "user": user()}
         self._combiner = Combiner(journal, about, clock=clock or SystemClock())
         self._index = Index(journal)
+        self._notice = Notice(journal)
         self._seen: Head | None = None
+        self._glanced = False
         self._intakes: tuple[str, ...] = ()
         # asked for an artifact that the journal does not know; may import it and say where it is
         self.elsewhere: Callable[[ArtifactURI], ArtifactURI | None] | None = None
@@ -100,22 +102,37 @@ class Reader:
             Conflict: it has another digest, or none yet to compare with.
         """
         uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
+        version = self._glance(uri) if at is None else None
+        if version is None:
+            version = self._find(uri, at)
+        if version.state in (State.DELETED, State.REPLACED):
+            raise gone(self, version)
+        if uri.digest is not None:
+            check_digest(version, uri.digest)
+        return version if uri.path is None else _inside(version, uri.path)
+
+    def _find(self, uri: ArtifactURI, at: Moment | None) -> Version:
         with self.reading() as db:
             number = None if at is None else self._number(at)
             version = queries.version(db, uri, number)
-            missing = None if version else self._not_found(db, uri, number)
-        if missing is not None and at is None and type(missing) is ArtifactNotFoundError:
-            found = None if self.elsewhere is None else self.elsewhere(uri)
+            if version is not None:
+                return version
+            missing = not_found(self, db, uri, number)
+        if at is None and self.elsewhere is not None and type(missing) is ArtifactNotFoundError:
+            found = self.elsewhere(uri)
             if found is not None:
-                return self.resolve(replace(found, digest=uri.digest, path=uri.path))
-        if version is None:
-            assert missing is not None  # made when nothing was found
-            raise missing
-        if version.state in (State.DELETED, State.REPLACED):
-            raise self._gone(version)
-        if uri.digest is not None:
-            _check_digest(version, uri.digest)
-        return version if uri.path is None else _inside(version, uri.path)
+                return self._find(found, None)
+        raise missing
+
+    def _glance(self, uri: ArtifactURI) -> Version | None:
+        """Answer the first question of a host that has no index by a snapshot, if there is one."""
+        self._check_open()
+        if self._glanced or self.journal.shelf is None:
+            return None
+        self._glanced = True  # who asks again is better served by an index
+        if self._index.head().number:
+            return None
+        return glance(self.journal, self.journal.head(), uri)
 
     def refer(self, reference: UseReference) -> Version | Source:
         """Return what a reference to an input means: a version or an outside source.
@@ -164,7 +181,7 @@ class Reader:
             number = None if at is None else self._number(at)
             found = queries.versions(db, uri.identity, number)
             if not found:
-                raise self._not_found(db, uri, number)
+                raise not_found(self, db, uri, number)
             return found
 
     def moves(self, name: str) -> list[AliasMove]:
@@ -191,7 +208,7 @@ class Reader:
             if version is None and uri.selector == grammar.LATEST:
                 version = next(iter(queries.versions(db, uri.identity)), None)
             if version is None:
-                raise self._not_found(db, uri, None)
+                raise not_found(self, db, uri, None)
             return version
 
     def receipts(self, what: str | ArtifactURI | Version) -> list[Receipt]:
@@ -325,6 +342,7 @@ class Reader:
         if combine and self._combiner.combine():
             head = self.journal.head()
         self._index.catch_up(head)
+        self._notice.look(head.number)
         return self._index.reading()
 
     def rebuild_index(self) -> None:
@@ -348,43 +366,6 @@ class Reader:
             return at
         moment = at if isinstance(at, datetime) else read_time(at)
         return self.journal.number_at(write_time(moment))
-
-    def _not_found(
-        self, db: sqlite3.Connection, uri: ArtifactURI, at: int | None
-    ) -> ArtifactNotFoundError | ArtifactGone:
-        name = uri.identity
-        known = queries.versions(db, name, at)
-        if not known:
-            if queries.versions(db, name):
-                message = f"art://{name} did not exist yet at commit {at}. Try: lineage log {name}"
-                return ArtifactNotFoundError(name, message)
-            return ArtifactNotFoundError(name, near=queries.near_names(db, name))
-        asked = f"art://{name}:{uri.selector}"
-        if uri.version is not None:
-            numbers = f"newest is v{known[0].number}"
-            message = f"{asked} does not exist; {numbers}. Try: lineage log {name}"
-            return ArtifactVersionNotFoundError(name, uri.version, message)
-        if uri.alias is None:
-            return self._gone(known[0])
-        near = queries.near_selectors(db, name, uri.alias)
-        hint = f"did you mean {near[0]}?" if near else f"newest is v{known[0].number}."
-        message = f"{asked} does not exist; {hint} Try: lineage log {name}"
-        return ArtifactVersionNotFoundError(name, uri.alias, message, near=near)
-
-    def _gone(self, version: Version) -> ArtifactGone:
-        facts = [fact for fact in self.facts(version.uri) if fact.kind in ("deleted", "replaced")]
-        payload = facts[-1].payload if facts else {}
-        with self._index.reading() as db:
-            nearest = queries.live_near(db, version.name, version.number)
-        successor = payload.get("by") if version.state is State.REPLACED else None
-        if successor and successor not in nearest:
-            nearest = (successor, *nearest)
-        when = facts[-1].recorded if facts else version.recorded
-        return ArtifactGone(
-            str(version.uri), str(version.state), when=when.strftime("%Y-%m-%d %H:%M:%S UTC"),
-            by=payload.get("run") or (None if successor else payload.get("by")),
-            reason=payload.get("reason"), nearest=nearest,
-        )  # fmt: skip
 
     def _fact(self, number: int, position: int, kind: str) -> Fact:
         (commit,) = self.journal.read(number - 1, number)
@@ -415,16 +396,6 @@ class Reader:
     ) -> None:
         """Close the store."""
         self.close()
-
-
-def _check_digest(version: Version, wanted: str) -> None:
-    if version.digest is None:
-        raise Conflict(
-            f"{version.uri} has no digest yet to compare with {wanted}; leave @{wanted} out, "
-            f"or seal it. Try: lineage seal {version.uri}"
-        )
-    if not version.digest.startswith(wanted):
-        raise Conflict(f"{version.uri} has digest {version.digest}, not {wanted}")
 
 
 def _inside(version: Version, path: str) -> Version:

@@ -26,6 +26,7 @@ from .journal.decide import ANY as _ANY
 from .journal.kinds import open_journal
 from .launch import Launch, user
 from .metadata import plain
+from .missed import not_found
 from .model import RunInfo, RunStatus, State, Version
 from .reading import Reader
 from .run import Run
@@ -214,7 +215,7 @@ class Lineage(Reader):
         identity = ArtifactURI.of(name).identity
         with self.reading() as db:
             if queries.version(db, ArtifactURI.parse(f"{identity}:{alias}")) is None:
-                raise self._not_found(db, ArtifactURI.parse(f"{identity}:{alias}"), None)
+                raise not_found(self, db, ArtifactURI.parse(f"{identity}:{alias}"), None)
         self._move(identity, alias, None, expect)
 
     def _move(self, name: str, alias: str, to: int | None, expect: object) -> None:

@@ -15,13 +15,12 @@ import fcntl
 import logging
 import os
 import sqlite3
-import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from .background import start
 from .errors import LineageError, StoreUnsuitable
 from .files import Files
 from .journal.kinds import absolute
@@ -70,32 +69,24 @@ def start_sealing(
     place = absolute(choose_store(address)[0])
     if place == "memory:":
         raise StoreUnsuitable("a store in memory cannot be sealed by another process; use seal()")
-    words = [sys.executable, "-P", "-m", "nemotron.lineage.sealing", place]
-    words += ["--patience", str(patience)]
-    words += [] if rate is None else ["--rate", str(rate)]
-    # the packages that this process has found, wherever it found them
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", close_fds=True, start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    # an ended child that nobody waits for would stay in the list of processes
-    threading.Thread(target=process.wait, name="lineage-sealer", daemon=True).start()
+    rated = [] if rate is None else ["--rate", str(rate)]
+    start("sealing", place, "--patience", str(patience), *rated)
 
 
 @contextmanager
-def alone(folder: str) -> Iterator[bool]:
-    """Give whether this process is the only one that seals for a store on this host.
+def alone(folder: str, work: str = "sealing") -> Iterator[bool]:
+    """Give whether this process is the only one that does some work for a store on this host.
 
     The kernel opens the lock when its holder dies; its file is never removed.
 
     Args:
         folder: the cache folder of the store.
+        work: names the lock.
     """
     Files().make_folder(folder)
     # to read is enough for a lock: the file may be another user's
     flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, "sealing.lock"), flags, 0o666)
+    descriptor = os.open(os.path.join(folder, f"{work}.lock"), flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

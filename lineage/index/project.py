@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..commits import Commit, Entry
     from ..journal.base import Journal
 
-__all__ = ["Index"]
+__all__ = ["Index", "take_entry"]
 
 _FINAL = "('deleted', 'replaced')"
 
@@ -42,13 +42,20 @@ _FINAL = "('deleted', 'replaced')"
 class Index(Projection):
     """The query tables of one journal."""
 
-    def __init__(self, journal: Journal, *, private: bool = False) -> None:
-        super().__init__(journal, NAME, SCHEMA, private=private)
+    def __init__(
+        self, journal: Journal, *, private: bool = False, folder: str | None = None
+    ) -> None:
+        super().__init__(journal, NAME, SCHEMA, private=private, folder=folder)
 
     def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
         taker = _Taker(db, commit)
         for at, entry in enumerate(commit.entries):
             taker.take(at, entry)
+
+
+def take_entry(db: sqlite3.Connection, commit: Commit, at: int, entry: Entry) -> None:
+    """Apply one event of a commit to tables of this form."""
+    _Taker(db, commit).take(at, entry)
 
 
 class _Taker:

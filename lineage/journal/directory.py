@@ -42,6 +42,7 @@ _OURS = {"cache", "commits", "intake", "names", "packs", "pins", "snapshots"}
 _NO_LINKS = (
     errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV,
 )  # fmt: skip
+_BREATH = 0.01  # seconds between folders that are emptied: a writer's sync waits for all of one
 _LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
@@ -217,6 +218,7 @@ class DirectoryJournal(NumberedJournal):
                 mine = [number for number in alone if pack.first <= number <= pack.last]
                 if mine:
                     self._packs.unload(pack, mine)
+                    time.sleep(_BREATH)
             if (int(name) + 1) * _FOLDER <= upto + 1:
                 with suppress(OSError):  # somebody else did, or something is left
                     os.rmdir(folder)

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-import threading
 import time
 from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..background import start
 from ..clock import new_id
 from ..commits import Commit
-from ..errors import LineageError, StoreDamaged, StoreNotFoundError, StoreTooNew, StoreUnsuitable
+from ..errors import StoreDamaged, StoreNotFoundError, StoreTooNew, StoreUnsuitable
 from ..metadata import canonical_json
 from .base import BATCH, HeadMoved, absent, in_batches, must_follow
 from .packs import Packs, verified
@@ -45,8 +46,7 @@ _TOGETHER = 256  # commits read at a time
 _PAUSES = (0.0, 0.05, 0.2)  # seconds between looks for a name that has to be there
 GRACE = 3600.0  # seconds that packed commits also lie alone, see packs.py
 _STALE = 600.0  # seconds after which a writer looks again before it believes what it knows
-_AT_ONCE = 2  # packs that a writer's thread makes at a time
-_LONGEST_TIDYING = 5.0  # seconds that closing waits for it
+_BETWEEN = 30.0  # seconds between processes that a writer starts to tidy
 _IDENTITY = "journal.json"
 
 
@@ -60,7 +60,7 @@ class NumberedJournal(SharedJournal):
 
     shelf: Shelf  # never None
     settings: Mapping[str, Any]
-    _tidying: threading.Thread | None = None
+    _tidied = -math.inf  # when a process was last started for it
     _learned = 0.0  # when it was last known what the head is
     _seen = 0  # the highest number that an append found taken; a listing may be older
 
@@ -262,24 +262,13 @@ class NumberedJournal(SharedJournal):
         """Remove the commits of old packs that still lie alone."""
 
     def _tidy_soon(self) -> None:
-        """Tidy in a thread of its own, unless one is at it."""
-        if self._tidying is None or not self._tidying.is_alive():
-            self._tidying = threading.Thread(
-                target=self._tidy_quietly, name="lineage-tidy", daemon=True
-            )
-            self._tidying.start()
-
-    def _tidy_quietly(self) -> None:
-        try:
-            self.tidy(_AT_ONCE)
-        except (LineageError, OSError) as error:
-            _log.warning("old commits of %s could not be packed: %s", self.address, error)
-
-    def close(self) -> None:
-        """Give everything back; what is being packed is packed."""
-        if self._tidying is not None:
-            self._tidying.join(_LONGEST_TIDYING)
-        super().close()
+        """Have another process tidy, unless one was started just now."""
+        if now() - self._tidied > _BETWEEN:
+            self._tidied = now()
+            try:
+                start("upkeep", self.address)
+            except OSError as error:
+                _log.warning("old commits of %s are not packed: %s", self.address, error)
 
 
 def now() -> float:

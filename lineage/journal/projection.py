@@ -2,32 +2,37 @@
 
 A projection notes the number and hash of the last commit it took. It catches up whenever somebody
 asks, and is thrown away and rebuilt when that commit is not the journal's, when its file is
-damaged, or when its form is another. If another process holds its file and does not get on, this
-process goes on with a private copy in memory.
+damaged, or when its form is another. An empty one begins with a snapshot that another host left
+(snapshots.py). If another process holds its file and does not get on, this process goes on with a
+private copy in memory.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
+import time
 from abc import abstractmethod
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..commits import GENESIS, Commit, Head
-from ..errors import StoreBusy
+from ..errors import StoreBusy, StoreError
 from ..files import Files
 from ..process import PerProcess
 from .gate import Gate
+from .snapshots import Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .base import Journal
 
-__all__ = ["Projection", "position"]
+__all__ = ["LEFTOVER", "Projection", "position", "remove_leftovers"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +43,9 @@ CREATE TABLE IF NOT EXISTS position(
 """
 _CHUNK = 5000  # commits per transaction while catching up
 _PATIENCE = 5.0  # seconds to wait for a process that does not get on
+LEFTOVER = "snapshot-"  # folders of this name are in nobody's hands after ...
+_ABANDONED = 3600.0  # ... so many seconds
+_WORTH = 2000  # commits from which on a snapshot is looked for
 
 
 class Projection(PerProcess):
@@ -48,13 +56,24 @@ class Projection(PerProcess):
         name: name and form of the tables, e.g. ``index-2``; also names the file.
         schema: DDL that can be run again.
         private: keep it in memory.
+        folder: where to make tables of commits alone, apart from those that everybody uses.
     """
 
-    def __init__(self, journal: Journal, name: str, schema: str, *, private: bool = False) -> None:
-        self._journal, self._schema = journal, schema
+    def __init__(
+        self,
+        journal: Journal,
+        name: str,
+        schema: str,
+        *,
+        private: bool = False,
+        folder: str | None = None,
+    ) -> None:
+        self._journal, self._name, self._schema = journal, name, schema
+        self._apart = folder is not None
         self._path = None
-        if journal.cache is not None and not private:
-            self._path = os.path.join(journal.cache, name + ".db")
+        folder = folder or journal.cache
+        if folder is not None and not private:
+            self._path = os.path.join(folder, name + ".db")
             self._gate = Gate(self._path + ".gate")
         super().__init__()
 
@@ -64,6 +83,7 @@ class Projection(PerProcess):
         self._private = self._path is None
         self._inode: int | None = None
         self._position = GENESIS
+        self._looked = self._apart  # for a snapshot
 
     @abstractmethod
     def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
@@ -108,6 +128,16 @@ class Projection(PerProcess):
         with self.reading() as db:
             return position(db)
 
+    def copy_to(self, path: str) -> Head:
+        """Copy the tables as they are now into a file, and return the commit they stand at."""
+        with self.reading() as db:
+            copy = sqlite3.connect(path)
+            db.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file, whoever opens it
+        head = position(copy)
+        copy.close()
+        return head
+
     def catch_up(self, target: Head | None = None) -> Head:
         """Take all commits up to the journal's head (or to ``target``), and return where it is.
 
@@ -137,6 +167,7 @@ class Projection(PerProcess):
         """
         self._own()
         with self._lock:
+            self._looked = True  # what is here is to come from the commits
             self._connection().execute("PRAGMA secure_delete=ON")
             with self.writing() as db:
                 self.settle(db, self._empty(db))
@@ -228,12 +259,45 @@ class Projection(PerProcess):
             if self._reaches(here, target):
                 self._position = here
                 return here
+            if here.number == 0 and target.number >= _WORTH and not self._looked:
+                self._begin_with_snapshot(target)
+                continue
             try:
                 with self.writing() as db:
                     self._take_some(db, target)
             except StoreBusy as error:
                 if position(db).number == here.number:  # whoever holds it does not get on
                     self.go_private(str(error))
+
+    def _begin_with_snapshot(self, target: Head) -> None:
+        """Take over what another host left, where there is such a thing."""
+        self._looked = True
+        snapshots = Snapshots(self._journal)
+        note = snapshots.newest(self._name, target.number)
+        if note is None:
+            return
+        where = None if self._private or self._path is None else os.path.dirname(self._path)
+        try:
+            remove_leftovers(where)
+            with tempfile.TemporaryDirectory(prefix=LEFTOVER, dir=where) as folder:
+                path = os.path.join(folder, self._name)
+                if snapshots.fetch(note, path) and _position_of(path) == note.head:
+                    self._take_over(path)
+        except (OSError, StoreError, sqlite3.Error) as error:
+            _log.warning("the snapshot of %s is passed over: %s", self._name, error)
+
+    def _take_over(self, path: str) -> None:
+        if self._private or self._path is None:
+            source = sqlite3.connect(path)
+            source.backup(self._connection())
+            source.close()
+            return
+        with self._gate.passing(_PATIENCE):
+            if position(self._connection()).number:  # another process was first
+                return
+            self._discard()
+            self._unlink(self._path)
+            os.rename(path, self._path)
 
     def _reaches(self, here: Head, target: Head) -> bool:
         """Tell whether tables that stand at ``here`` hold all of the journal up to ``target``."""
@@ -300,6 +364,23 @@ class Projection(PerProcess):
 def position(db: sqlite3.Connection) -> Head:
     """Return the commit at which the tables of a projection stand."""
     return Head(*db.execute("SELECT number, hash, recorded FROM position").fetchone())
+
+
+def remove_leftovers(folder: str | None) -> None:
+    """Remove what processes that were killed over a snapshot left in a cache folder."""
+    for name in Files().names(folder) if folder is not None else ():
+        path = os.path.join(folder or "", name)
+        with suppress(OSError):
+            if name.startswith(LEFTOVER) and time.time() - os.stat(path).st_mtime > _ABANDONED:
+                shutil.rmtree(path)
+
+
+def _position_of(path: str) -> Head:
+    db = sqlite3.connect(path)
+    try:
+        return position(db)
+    finally:
+        db.close()
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..intake import Pending
 
-__all__ = ["SharedJournal"]
+__all__ = ["LedgerCache", "SharedJournal"]
 
 _RECENT = 32  # commits kept in memory ...
 _SMALL = 1 << 17  # ... of less than so many characters
@@ -42,7 +42,7 @@ class SharedJournal(Journal):
 
     def _begin_sharing(self) -> None:
         self._recent: deque[Commit] = deque(maxlen=_RECENT)
-        self._ledger = _LedgerCache(self, self._recent)
+        self._ledger = LedgerCache(self, self._recent)
         self._known = GENESIS
         self._checked = False
         self._behind = True  # the ledger's cache may be; an append behind the head is refused
@@ -149,13 +149,19 @@ class SharedJournal(Journal):
         """Make the ledger anew."""
         self._ledger.rebuild()
 
+    def ledger_tables(self, folder: str | None = None) -> Projection:
+        """Return the tables of the ledger, those of this host or some made in ``folder``."""
+        return self._ledger if folder is None else LedgerCache(self, deque(), folder=folder)
 
-class _LedgerCache(Projection):
+
+class LedgerCache(Projection):
     """The ledger of a shared journal, kept on a local disk."""
 
-    def __init__(self, journal: SharedJournal, recent: deque[Commit]) -> None:
+    def __init__(
+        self, journal: SharedJournal, recent: deque[Commit], *, folder: str | None = None
+    ) -> None:
         self._recent = recent
-        super().__init__(journal, "ledger-1", LEDGER_SCHEMA)
+        super().__init__(journal, "ledger-1", LEDGER_SCHEMA, folder=folder)
 
     def _take(self, db: sqlite3.Connection, commit: Commit) -> None:
         Ledger(db).take(commit)
@@ -165,7 +171,7 @@ class _LedgerCache(Projection):
 
 class _SharedTurn(Turn):
     def __init__(
-        self, journal: SharedJournal, cache: _LedgerCache, db: sqlite3.Connection, *, looked: bool
+        self, journal: SharedJournal, cache: LedgerCache, db: sqlite3.Connection, *, looked: bool
     ) -> None:
         self._journal, self._cache, self._db, self._looked = journal, cache, db, looked
         self.head = position(db)

@@ -64,10 +64,11 @@ class FaultyJournalSuite(ABC):
         assert store.commit(publish(path="/3")).version == ("model", 3)
         self._must_hold(store, "/1", "/2", "/3")
 
-    def test_commit_that_failed_takes_no_number(self, host: Callable[..., Host]) -> None:
+    @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+    def test_commit_that_failed_takes_no_number(self, host: Callable[..., Host], code: int) -> None:
         store, faults = host()
         store.commit(publish(path="/1"))
-        faults.fail("put_new", errno.EIO)
+        faults.fail("put_new", code)
         try:
             store.commit(publish(path="/2"))
         except (LineageError, OSError):

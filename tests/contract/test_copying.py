@@ -13,6 +13,7 @@ from nemotron import lineage
 from nemotron.lineage import Conflict, Lineage, StoreError, StoreUnsuitable, audit
 from nemotron.lineage.copying import Copied, copy_journal
 from nemotron.lineage.journal.kinds import open_journal
+from nemotron.lineage.merging import merge
 from nemotron.lineage.recovery import recover
 from nemotron.lineage.testing import publish
 
@@ -225,3 +226,24 @@ def test_whole_store_travels_as_one_file(tmp_path: Path) -> None:
     with lineage.open(tmp_path / "there") as store:
         assert store.resolve("model").number == 5
         assert audit.fsck(store).is_clean
+
+
+def test_news_of_a_store_travel_in_the_next_file(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for trip in (1, 2):
+        with lineage.open(here) as store:
+            if trip == 1:
+                _fill(store)
+            store.commit(publish(path=f"/trip/{trip}"))
+        _copy(str(here), str(tmp_path / f"transfer-{trip}.db"))
+        carried = tmp_path / f"elsewhere-{trip}" / "carried.db"
+        carried.parent.mkdir()
+        carried.write_bytes((tmp_path / f"transfer-{trip}.db").read_bytes())
+        with lineage.open(there) as ours, lineage.open(carried) as theirs:
+            report = merge(ours, theirs, "site-a")
+            assert report.conflicts == []
+            assert ours.resolve("site-a/model").address == f"/trip/{trip}"
+            assert merge(ours, theirs, "site-a").changed == 0
+            assert audit.fsck(ours).is_clean
+    with lineage.open(there) as ours:
+        assert [v.number for v in ours.log("site-a/model")] == [7, 6, 5, 4, 3, 2, 1]

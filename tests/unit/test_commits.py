@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nemotron.lineage import Input, Location, SourceURI, StoreDamaged, StoreTooNew, VersionId
 from nemotron.lineage import events as ev
-from nemotron.lineage.commits import GENESIS, Commit, Entry, Mark
+from nemotron.lineage.commits import GENESIS, Commit, Entry, Front, Mark
 from nemotron.lineage.metadata import canonical_json
 
 PLACE = Location("/out/1", "host")
@@ -162,3 +162,24 @@ def test_blank_payload_keeps_the_hash_and_hides_text_and_salt() -> None:
     assert "fp1:x" not in blanked.text
     assert Commit.read(blanked.text, number=1) == blanked
     assert blanked.entries[1] == commit.entries[1]
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.kind)
+def test_front_tells_of_a_commit_without_its_payloads(event: ev.Event) -> None:
+    commit = _commit(event, head=_commit(event).head)
+    front = Front.read(commit.text, number=2)
+    assert (front.previous, front.hash) == (commit.previous, commit.hash)
+    assert (front.writers, front.kinds) == (commit.writers, ((event.kind, event.form),))
+    blanked = commit.blank("w-1", event.skeleton())
+    assert Front.read(blanked.text, number=2) == front
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"number":1', '"number":2'), ("w-1", "x-1"), ('"hash":"', '"hash":"0')]
+)
+def test_front_that_was_changed_is_damage(old: str, new: str) -> None:
+    text = _commit(SAMPLES[0]).text
+    with pytest.raises(StoreDamaged):
+        Front.read(text.replace(old, new), number=1)
+    with pytest.raises(StoreDamaged):
+        Front.read(text, number=3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, StoreDamaged, audit
+from nemotron.lineage import Lineage, StoreDamaged, audit, upkeep
 from nemotron.lineage.commits import Commit, Entry, Mark
 from nemotron.lineage.copying import copy_journal
 from nemotron.lineage.journal import base, numbered, packs
@@ -22,11 +22,12 @@ from nemotron.lineage.journal.numbered import NumberedJournal
 from nemotron.lineage.testing import publish
 
 KINDS = ["directory", "objects"]
+TIDY_SOON = NumberedJournal._tidy_soon
 
 
 @pytest.fixture(autouse=True)
 def _small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten commits a pack, and no thread that packs by itself."""
+    """Ten commits a pack, and no process that packs by itself."""
     for module in (base, numbered):
         monkeypatch.setattr(module, "BATCH", 10)
     monkeypatch.setattr(NumberedJournal, "_tidy_soon", lambda _: None)
@@ -269,17 +270,29 @@ def _must_hold_nowhere(store: Lineage, text: bytes) -> None:
         assert text + b'"' not in shelf.read(_journal(store)._name(number)), number
 
 
-def test_writer_packs_by_itself_and_does_not_wait(
+def test_writer_has_its_store_packed_and_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()
-    for module in (base, numbered):
-        monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(NumberedJournal, "_tidy_soon", TIDY_SOON)
+    monkeypatch.setattr(numbered, "BATCH", 3000)  # when to look; the other process packs 1,000
+    folder = tmp_path / "lineage" / "packs"
     with lineage.open(tmp_path / "lineage") as store:
-        _fill(store, *range(1, 41))
-    assert len(os.listdir(tmp_path / "lineage" / "packs")) >= 2
-    with lineage.open(tmp_path / "lineage") as store:
-        _must_be_whole(store, 40)
+        journal = _journal(store)
+        for number in range(1, 3001):
+            with journal.turn() as turn:
+                entry = Entry(
+                    f"w-{number}", "2026-01-01", publish(path=f"/{number}", number=number)
+                )
+                marks = {"w": Mark(number)}
+                turn.append(
+                    Commit.make(
+                        journal.id, turn.head, [entry], writers=marks, recorded="2026-01-01"
+                    )
+                )
+        deadline = time.monotonic() + 60
+        while not (folder.is_dir() and list(folder.iterdir())):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_reading_and_writing_go_on_while_old_commits_are_packed(tmp_path: Path) -> None:
@@ -310,3 +323,24 @@ def test_reading_and_writing_go_on_while_old_commits_are_packed(tmp_path: Path) 
             thread.join()
         assert faults == []
         _must_be_whole(store, 300)
+
+
+def test_writer_starts_a_process_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(NumberedJournal, "_tidy_soon", TIDY_SOON)
+    monkeypatch.setattr(numbered, "start", lambda *words: started.append(words))
+    with lineage.open(tmp_path / "lineage") as store:
+        _fill(store, *range(1, 10))
+        assert started == []
+        _fill(store, *range(10, 31))
+        assert started == [("upkeep", store.journal.address)]
+
+
+def test_started_process_packs(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "lineage") as store:
+        _fill(store, *range(1, 61))
+        assert upkeep.main([store.journal.address]) == 0
+        assert len(list((tmp_path / "lineage" / "packs").iterdir())) == 5
+        _must_be_whole(store, 60)

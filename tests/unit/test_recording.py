@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import FAR
 
 from nemotron import lineage
-from nemotron.lineage import PublishRefused, Recorder, SourceURI, State, StoreFull
+from nemotron.lineage import PublishRefused, Recorder, SourceURI, State, StoreFull, claim_name
 from nemotron.lineage.files import Files
+from nemotron.lineage.recovery import recover
 
 
 def _checkpoint(folder: Path, step: int) -> Path:
@@ -188,3 +191,39 @@ def test_fault_is_told_and_the_records_behind_it_are_kept(address: str, tmp_path
     (save / ".lineage").unlink()
     assert recorder.record("m", path=_checkpoint(save, 2), type="model") != ""
     assert recorder.waiting == 0
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("place", ["beside", "waiting"])
+def test_records_for_a_store_that_is_far_away_end_in_it(
+    kind: str, place: str, address_of: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    address = address_of(kind, "lineage")
+    save = tmp_path / "ckpts"
+    recorder = Recorder(
+        "train", run="r1", beside=save if place == "beside" else None, store=address
+    )
+    recorder.record_use(SourceURI.parse("hf://org/raw@main"), "data")
+    recorder.record("model", path=_checkpoint(save, 100), type="model")
+    recorder.close()
+    with lineage.open(address) as store:  # made here: a hook waits for no network
+        version = store.resolve("model")
+        assert version.path == save / "iter_0000100"
+        assert [str(each.target) for each in store.inputs(version)] == ["hf://org/raw"]
+        assert [(run.id, run.name) for run in store.runs()] == [("r1", "train")]
+        assert store.pending() == 0
+
+
+def test_recorder_asks_no_server_that_does_not_answer(tmp_path: Path) -> None:
+    save = tmp_path / "ckpts"
+    nobody = f"postgresql:///lineage?host={tmp_path}/nobody"
+    recorder = Recorder("train", run="r1", beside=save, store=nobody)
+    recorder.record("model", path=_checkpoint(save, 100), type="model")
+    recorder.close()
+    with lineage.open(tmp_path / "lineage") as store:
+        assert recover(store, [str(save)]).taken == 2
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/lineage", "postgresql:///lineage"])
+def test_nobody_can_say_whose_a_name_is_for_a_store_that_is_far_away(address: str) -> None:
+    assert claim_name("model", "/a/checkpoints", store=address) is None

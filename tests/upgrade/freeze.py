@@ -1,55 +1,113 @@
 """Freeze stores of the present form, for tests that open them for ever.
 
-    python tests/upgrade/freeze.py tests/data/frozen/form-2
+    python tests/upgrade/freeze.py tests/data/frozen/form-2 [kind ...]
 
-Run it once when a form changes, never for a form that was released: what is there stays.
+Run it once when a form changes, never for a form that was released: what is there stays. It needs
+a PostgreSQL server and the endpoint of the tests.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from shutil import copytree
 from tempfile import TemporaryDirectory
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "ns"))
 
-from questions import answers
+from tests.servers import BucketServer, postgres_server
+from tests.upgrade import frozen
+from tests.upgrade.questions import answers
 
 from nemotron.lineage import Input, Lineage, Location, SourceURI, VersionId
 from nemotron.lineage import events as ev
 from nemotron.lineage.audit import redact
+from nemotron.lineage.journal import base, numbered
 from nemotron.lineage.journal.base import Journal
+from nemotron.lineage.journal.bucket import Bucket
 from nemotron.lineage.journal.directory import DirectoryJournal
+from nemotron.lineage.journal.objectstore import ObjectStoreJournal
+from nemotron.lineage.journal.postgres import SCHEMA, PostgresJournal
 from nemotron.lineage.journal.sqlite import SQLiteJournal
 from nemotron.lineage.testing import SetClock
 
-CACHES = ("index-*", "ledger-*", "gate", "*-wal", "*-shm")
+CACHES = ("cache", "index-*", "ledger-*", "gate", "*-wal", "*-shm")
 
 
-def main(place: Path) -> None:
+def main(place: Path, kinds: Sequence[str]) -> None:
     """Freeze one store of each kind."""
-    place.mkdir(parents=True)
-    for journal in (SQLiteJournal(place / "lineage.db"), DirectoryJournal(place / "lineage")):
-        store = Lineage(journal, clock=SetClock(), environ={})
-        _fill(store)
-        _leave_pending(journal)
-        store.close()
-    for kind in ("lineage.db", "lineage"):
-        with TemporaryDirectory() as folder:
-            # the first reader takes the pending record, so ask a copy
-            copytree(place, Path(folder) / "copy")
-            with Lineage(_open(Path(folder) / "copy" / kind), clock=SetClock(), environ={}) as copy:
-                text = json.dumps(answers(copy), indent=1, sort_keys=True)
-        (place / f"{kind}.json").write_text(text + "\n")
+    place.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
+        with TemporaryDirectory() as folder, ExitStack() as stack:
+            found = FREEZE.get(kind, _freeze_files)(kind, place, Path(folder), stack)
+            text = json.dumps(found, indent=1, sort_keys=True)
+        (place / f"{frozen.KINDS[kind]}.json").write_text(text + "\n")
     for pattern in CACHES:
         for path in place.rglob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _freeze_files(kind: str, place: Path, folder: Path, stack: ExitStack) -> object:
+    del stack
+    journal = _open(place / frozen.KINDS[kind])
+    if kind == "packed":  # a few commits a pack, so that there are packs
+        base.BATCH = numbered.BATCH = 5
+    _write(journal)
+    if isinstance(journal, DirectoryJournal) and kind == "packed":
+        journal.tidy(age=-1)
+        assert journal.shelf.names("packs")
+    # the first reader takes the pending record, so ask a copy
+    return _ask(_open(Path(frozen.thaw_files(place, kind, folder / "copy"))))
+
+
+def _freeze_bucket(kind: str, place: Path, folder: Path, stack: ExitStack) -> object:
+    server = BucketServer()
+    stack.callback(server.stop)
+    buckets = [Bucket(server.address(name), server.environ()) for name in ("one", "copy")]
+    waiting = str(folder / "waiting")
+    _write(ObjectStoreJournal("s3://stores/one", waiting=waiting, cache=None, bucket=buckets[0]))
+    bucket = Bucket(server.address("one"), server.environ())
+    frozen.freeze_bucket(bucket, place / frozen.KINDS[kind])
+    frozen.thaw_bucket(place / frozen.KINDS[kind], buckets[1])
+    return _ask(
+        ObjectStoreJournal("s3://stores/copy", waiting=waiting, cache=None, bucket=buckets[1])
+    )
+
+
+def _freeze_database(kind: str, place: Path, folder: Path, stack: ExitStack) -> object:
+    server = stack.enter_context(postgres_server())
+    waiting = str(folder / "waiting")
+    _write(PostgresJournal(server.address(frozen.SCHEMA), waiting=waiting, cache=None))
+    frozen.freeze_database(server, SCHEMA, place / frozen.KINDS[kind])
+    address = frozen.thaw_database(place / frozen.KINDS[kind], server, "copy")
+    return _ask(PostgresJournal(address, waiting=waiting, cache=None))
+
+
+FREEZE = {"objects": _freeze_bucket, "postgres": _freeze_database}
 
 
 def _open(place: Path) -> Journal:
     return SQLiteJournal(place) if place.suffix == ".db" else DirectoryJournal(place)
+
+
+def _write(journal: Journal) -> None:
+    with Lineage(journal, clock=SetClock(), environ={}) as store:
+        _fill(store)
+        # where others see it: hooks of journals that are far away leave records on their host
+        far = isinstance(journal, (ObjectStoreJournal, PostgresJournal))
+        about = {"run": "sft", "host": "node-1"}
+        writer = journal.intakes.crowd(about) if far else journal.intakes.writer(about)
+        writer.append(_checkpoint(4, "e", loss=2.0))
+        writer.close()
+
+
+def _ask(journal: Journal) -> object:
+    with Lineage(journal, clock=SetClock(), environ={}) as store:
+        return answers(store)
 
 
 def _fill(store: Lineage) -> None:
@@ -104,11 +162,5 @@ def _checkpoint(
     )  # fmt: skip
 
 
-def _leave_pending(journal: Journal) -> None:
-    writer = journal.intakes.writer({"run": "sft", "host": "node-1"})
-    writer.append(_checkpoint(4, "e", loss=2.0))
-    writer.close()
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or list(frozen.KINDS))
