@@ -43,7 +43,7 @@ class Note:
     """What a snapshot says of itself.
 
     Attributes:
-        tables: name and form of what it holds, e.g. ``index-1``.
+        tables: name and form of what it holds, e.g. ``index-2``.
         head: the commit that it stands at.
         content: its name on the shelf.
         size: bytes of the content.
@@ -97,7 +97,7 @@ class Snapshots:
         """Return the newest note of some tables that the journal bears out.
 
         Args:
-            tables: name and form, e.g. ``index-1``.
+            tables: name and form, e.g. ``index-2``.
             upto: the commit that the journal is known to stand at.
         """
         if self._shelf is None:

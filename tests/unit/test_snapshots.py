@@ -255,12 +255,12 @@ def test_content_that_somebody_died_over_is_removed_by_the_next(address: str) ->
         _fill(store, 1, 20)
         shelf = store.journal.shelf
         assert shelf is not None
-        shelf.put_over("snapshots/index-1-000000000010-left.db", b"x")
-        shelf.put_over("snapshots/index-1-000000000099-now.db", b"somebody is at it")
+        shelf.put_over("snapshots/index-2-000000000010-left.db", b"x")
+        shelf.put_over("snapshots/index-2-000000000099-now.db", b"somebody is at it")
         make_snapshots(store.journal)
         names = shelf.names("snapshots")
-        assert "index-1-000000000010-left.db" not in names
-        assert "index-1-000000000099-now.db" in names
+        assert "index-2-000000000010-left.db" not in names
+        assert "index-2-000000000099-now.db" in names
 
 
 def test_redaction_removes_snapshots_and_none_is_made_while_it_may_be_under_way(
@@ -360,7 +360,7 @@ def test_command_makes_one_and_says_when_it_does_not(
         store.commit(publish(path="/1", metadata={"note": "planted"}))
     assert command(["snapshot", "--store", folder, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert [each["tables"] for each in made] == ["ledger-1", "index-1", "lookup-1"]
+    assert [each["tables"] for each in made] == ["ledger-1", "index-2", "lookup-1"]
     with lineage.open(folder) as store:
         audit.redact(store, "model:v1", "a name")
     assert command(["snapshot", "--store", folder]) == 0
