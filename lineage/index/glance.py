@@ -190,6 +190,9 @@ class _Glance:
                 yield from (number for number in (event.to, event.was) if number is not None)
             elif isinstance(version := getattr(event, "version", None), VersionId):
                 yield version.number
+            for used in getattr(event, "inputs", None) or ():
+                if isinstance(used.target, VersionId) and used.target.name == self._name:
+                    yield used.target.number
 
     def _insert(self, value: Any) -> None:
         run, row = value

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import FAR
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, StoreUnsuitable, audit, snapshots
+from nemotron.lineage import Input, Lineage, StoreUnsuitable, audit, snapshots
 from nemotron.lineage import events as ev
 from nemotron.lineage.cli.main import main as command
 from nemotron.lineage.commits import Commit
@@ -143,6 +143,20 @@ def test_new_host_begins_index_and_ledger_with_the_snapshot(
         assert min(read) >= 40
         report = audit.fsck(store)
         assert report.is_clean, report.damage
+
+
+def test_version_that_a_later_one_was_made_from_is_still_found_at_once(
+    folder: str, host: NewHost
+) -> None:
+    with lineage.open(folder) as store:
+        _fill(store, 1, 40)
+        make_snapshots(store.journal)
+        before = Input(target=VersionId("model-0", 3), role="init")
+        store.commit(publish(name="model-0", path="/41", inputs=(before,)))
+        expected = store.resolve("model-0:v3")
+    with host.open(folder) as store:
+        assert store.resolve("model-0:v3") == expected
+        assert store.position()["index"] == 0
 
 
 def test_records_that_wait_are_in_the_answer(address: str, host: NewHost, out: Path) -> None:
