@@ -13,132 +13,26 @@ intake. Unknown others are kept and skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
-from operator import attrgetter
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 from .model import Input, Location, VersionId
-from .source import SourceURI
+from .payloads import (
+    Event,
+    compact,
+    plain,
+    read_by,
+    read_input,
+    read_inputs,
+    read_subject,
+)
 
 __all__ = [
-    "KINDS",
-    "AliasMoved",
-    "Deleted",
-    "Described",
-    "Event",
-    "ForkedFrom",
-    "Found",
-    "Held",
-    "Imported",
-    "JobPinned",
-    "Missing",
-    "Published",
-    "Receipt",
-    "Redacted",
-    "Relocated",
-    "Replaced",
-    "RunEnded",
-    "RunStarted",
-    "Sealed",
-    "SucceededBy",
-    "Unknown",
-    "Used",
+    "KINDS", "AliasMoved", "Deleted", "Described", "Event", "ForkedFrom", "Found", "Held",
+    "Imported", "JobPinned", "Missing", "Published", "Receipt", "Redacted", "Relocated",
+    "Replaced", "RunEnded", "RunStarted", "Sealed", "SucceededBy", "Unknown", "Used",
     "from_payload",
-]
-
-Target = VersionId | SourceURI | Location
-
-
-def _read_target(value: Any) -> Target:  # JSON
-    if isinstance(value, Mapping):
-        return Location.read(value)
-    return VersionId.read(value) if value.startswith("art://") else SourceURI(value)
-
-
-def _read_subject(value: Any) -> VersionId | Location:  # JSON
-    return Location.read(value) if isinstance(value, Mapping) else VersionId.read(value)
-
-
-def _read_input(payload: Mapping[str, Any]) -> Input:
-    return Input(**{**payload, "target": _read_target(payload["target"])})
-
-
-def _read_inputs(value: Any) -> tuple[Input, ...]:  # JSON
-    return tuple(_read_input(item) for item in value)
-
-
-def _plain(value: Any) -> Any:
-    """Bring a field's value down to JSON."""
-    if type(value) is str:  # the most of them
-        return value
-    writer = _WRITERS.get(type(value))
-    if writer is not None:
-        return writer(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-@cache
-def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
-    return tuple(
-        (spec.name, spec.default_factory() if spec.default_factory is not MISSING else spec.default)
-        for spec in fields(cls)
-    )
-
-
-@cache
-def _readers(cls: type) -> Mapping[str, Callable[[Any], Any] | None]:
-    return {spec.name: spec.metadata.get("read") for spec in fields(cls)}
-
-
-def _compact(record: Any) -> dict[str, Any]:  # any dataclass
-    """Write a dataclass as JSON, leaving out what is at its default."""
-    result = {}
-    for name, default in _defaults(type(record)):  # type: ignore[arg-type]  # a class is hashable
-        value = getattr(record, name)
-        if value != default:
-            result[name] = _plain(value)
-    return result
-
-
-_WRITERS: Mapping[type, Callable[[Any], Any]] = {
-    VersionId: str,
-    SourceURI: attrgetter("uri"),
-    Location: _compact,
-    Input: _compact,
-}
-
-
-def _read(reader: Callable[[Any], Any], **extra: Any) -> Any:  # a dataclass field
-    return field(metadata={"read": reader}, **extra)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What all kinds share."""
-
-    kind: ClassVar[str]
-    critical: ClassVar[bool] = False
-    form: ClassVar[int] = 1
-
-    def payload(self) -> dict[str, Any]:
-        """Return the JSON form, without what is at its default."""
-        return _compact(self)
-
-    @classmethod
-    def read(cls, payload: Mapping[str, Any]) -> Self:
-        """Build from the JSON form; fields that a later release added are left out."""
-        readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
-        values = {
-            name: reader(value) if (reader := readers[name]) and value is not None else value
-            for name, value in payload.items()
-            if name in readers
-        }
-        return cls(**values)
-
-    def skeleton(self) -> dict[str, Any]:
-        """Return what stays of this event when its payload is blanked: the bare structure."""
-        return self.payload()
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +66,7 @@ class RunStarted(Event):
     config: Mapping[str, Any] = field(default_factory=dict)
     host: str | None = None
     user: str | None = None
-    argv: tuple[str, ...] = _read(tuple, default=())
+    argv: tuple[str, ...] = read_by(tuple, default=())
     detail: Mapping[str, Any] = field(default_factory=dict)
     intake: str | None = None
 
@@ -200,12 +94,12 @@ class Used(Event):
     kind = "used"
     critical = True
     run: str
-    input: Input = _read(_read_input)
+    input: Input = read_by(read_input)
     asked: str | None = None
 
     def skeleton(self) -> dict[str, Any]:
         kept = Input(target=self.input.target, role=self.input.role)
-        return {"run": self.run, "input": _plain(kept)}
+        return {"run": self.run, "input": plain(kept)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,15 +115,15 @@ class Published(Event):
     critical = True
     name: str
     type: str
-    location: Location = _read(Location.read)
+    location: Location = read_by(Location.read)
     number: int | None = None
     run: str | None = None
     fingerprint: str | None = None
     digest: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    non_finite: tuple[str, ...] = _read(tuple, default=())
-    inputs: tuple[Input, ...] | None = _read(_read_inputs, default=None)
-    aliases: tuple[str, ...] = _read(tuple, default=())
+    non_finite: tuple[str, ...] = read_by(tuple, default=())
+    inputs: tuple[Input, ...] | None = read_by(read_inputs, default=None)
+    aliases: tuple[str, ...] = read_by(tuple, default=())
     key: str | None = None
     late: bool = False
     origin: Mapping[str, Any] | None = None
@@ -247,7 +141,7 @@ class Published(Event):
             "digest": self.digest, "key": self.key,
         }  # fmt: skip
         inputs = None if self.inputs is None else [
-            _plain(Input(target=i.target, role=i.role)) for i in self.inputs
+            plain(Input(target=i.target, role=i.role)) for i in self.inputs
         ]  # fmt: skip
         return {**kept, "late": self.late, "inputs": inputs, "location": {"path": ""}}
 
@@ -256,7 +150,7 @@ class Published(Event):
 class _AboutVersion(Event):
     """Events about a version; an open record may name the location instead."""
 
-    version: VersionId | Location = _read(_read_subject)
+    version: VersionId | Location = read_by(read_subject)
     run: str | None = None
 
     @property
@@ -266,7 +160,7 @@ class _AboutVersion(Event):
         return self.version
 
     def skeleton(self) -> dict[str, Any]:
-        return {"version": _plain(self.version), "run": self.run}
+        return {"version": plain(self.version), "run": self.run}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +169,7 @@ class Described(_AboutVersion):
 
     kind = "described"
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    non_finite: tuple[str, ...] = _read(tuple, default=())
+    non_finite: tuple[str, ...] = read_by(tuple, default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +182,7 @@ class Sealed(_AboutVersion):
     files: int | None = None
 
     def skeleton(self) -> dict[str, Any]:
-        return {"version": _plain(self.version), "digest": self.digest}
+        return {"version": plain(self.version), "digest": self.digest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +191,7 @@ class Replaced(_AboutVersion):
 
     kind = "replaced"
     critical = True
-    by: VersionId | None = _read(VersionId.read, default=None)
+    by: VersionId | None = read_by(VersionId.read, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +236,7 @@ class AliasMoved(Event):
     by: str | None = None
 
     def skeleton(self) -> dict[str, Any]:
-        return {**_compact(self), "by": None}
+        return {**compact(self), "by": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +245,7 @@ class Relocated(_AboutVersion):
 
     kind = "relocated"
     critical = True
-    location: Location = _read(Location.read, default=Location(""))
+    location: Location = read_by(Location.read, default=Location(""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,13 +301,13 @@ class Imported(Event):
     number: int
     type: str
     origin: Mapping[str, Any]
-    location: Location = _read(Location.read)
+    location: Location = read_by(Location.read)
     run: str | None = None
     digest: str | None = None
     fingerprint: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    inputs: tuple[Input, ...] = _read(_read_inputs, default=())
-    aliases: tuple[str, ...] = _read(tuple, default=())
+    inputs: tuple[Input, ...] = read_by(read_inputs, default=())
+    aliases: tuple[str, ...] = read_by(tuple, default=())
     created: str | None = None
 
     @property
@@ -423,7 +317,7 @@ class Imported(Event):
 
     def skeleton(self) -> dict[str, Any]:
         kept = {"name": self.name, "type": self.type, "number": self.number, "run": self.run}
-        inputs = [_plain(Input(target=i.target, role=i.role)) for i in self.inputs]
+        inputs = [plain(Input(target=i.target, role=i.role)) for i in self.inputs]
         origin = {"system": self.origin.get("system")}
         return {**kept, "inputs": inputs, "location": {"path": ""}, "origin": origin}
 

@@ -17,6 +17,7 @@ LAYERS = [
      "background"],
     ["uri", "source", "settings", "hashing"],
     ["model", "metadata", "digests", "redact", "launch", "files"],
+    ["payloads"],
     ["places", "events", "remembered", "shelf"],
     ["starting"],
     ["commits"],
