@@ -14,15 +14,18 @@ import platform
 import socket
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .clock import new_id
+from .model import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Launch", "Process", "children", "code_version"]
+    from .model import RunInfo
+
+__all__ = ["Launch", "Process", "children", "code_version", "with_fate"]
 
 _IDS = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID",
@@ -199,3 +202,13 @@ def _start_of(pid: int) -> str | None:
     stat = _read(f"/proc/{pid}/stat")
     fields = stat.rpartition(")")[2].split() if stat else ["X"]
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def with_fate(run: RunInfo) -> RunInfo:
+    """Show a run as lost when nothing ended it and its process is known to be gone."""
+    process = run.detail.get("process") or {}
+    if run.status is RunStatus.RUNNING and run.host and process.get("pid"):
+        known = Process(run.host, process["pid"], process.get("boot"), process.get("started"))
+        if known.is_gone():
+            return replace(run, status=RunStatus.LOST)
+    return run

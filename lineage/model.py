@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -211,6 +211,12 @@ class Version:
     def id(self) -> VersionId:
         """Name and number."""
         return VersionId(self.name, self.number)
+
+    def inside(self, path: str) -> Self:
+        """Return this version with the path of a file inside it."""
+        separator = "" if self.address.endswith("/") else "/"
+        location = replace(self.location, path=f"{self.address}{separator}{path}")
+        return replace(self, uri=replace(self.uri, path=path), location=location)
 
     @property
     def address(self) -> str:

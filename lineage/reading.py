@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,9 +18,9 @@ from .graph import LineageGraph, Reference
 from .index import queries
 from .index.glance import glance
 from .index.project import Index
-from .launch import Process, user
+from .launch import user, with_fate
 from .missed import check_digest, gone, not_found
-from .model import Fact, RunStatus, Source, State, Version
+from .model import Fact, Source, State, Version
 from .places import Outside, Places
 from .redact import Redactor
 from .snapshots import Notice
@@ -109,7 +108,7 @@ class Reader:
             raise gone(self, version)
         if uri.digest is not None:
             check_digest(version, uri.digest)
-        return version if uri.path is None else _inside(version, uri.path)
+        return version if uri.path is None else version.inside(uri.path)
 
     def _find(self, uri: ArtifactURI, at: Moment | None) -> Version:
         with self.reading() as db:
@@ -267,7 +266,7 @@ class Reader:
     def runs(self, *, name: str | None = None, limit: int | None = None) -> list[RunInfo]:
         """Return runs, newest first."""
         with self.reading() as db:
-            return [_with_fate(run) for run in queries.runs(db, name=name, limit=limit)]
+            return [with_fate(run) for run in queries.runs(db, name=name, limit=limit)]
 
     def run_info(self, run: str) -> RunInfo:
         """Return one run by its id.
@@ -279,7 +278,7 @@ class Reader:
             found = queries.run(db, run.removeprefix("run:").partition("#")[0])
         if found is None:
             raise ArtifactNotFoundError(run, f"there is no run {run!r}. Try: lineage runs")
-        return _with_fate(found)
+        return with_fate(found)
 
     def pins(self, job: str) -> dict[str, str] | None:
         """Return the pins of a job, or None when it has none."""
@@ -396,20 +395,3 @@ class Reader:
     ) -> None:
         """Close the store."""
         self.close()
-
-
-def _inside(version: Version, path: str) -> Version:
-    """Return a version whose path is that of a file inside it."""
-    separator = "" if version.address.endswith("/") else "/"
-    location = replace(version.location, path=f"{version.address}{separator}{path}")
-    return replace(version, uri=replace(version.uri, path=path), location=location)
-
-
-def _with_fate(run: RunInfo) -> RunInfo:
-    """Show a run as lost when nothing ended it and its process is known to be gone."""
-    process = run.detail.get("process") or {}
-    if run.status is RunStatus.RUNNING and run.host and process.get("pid"):
-        known = Process(run.host, process["pid"], process.get("boot"), process.get("started"))
-        if known.is_gone():
-            return replace(run, status=RunStatus.LOST)
-    return run
