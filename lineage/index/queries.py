@@ -30,30 +30,11 @@ if TYPE_CHECKING:
     from ..uri import ArtifactURI
 
 __all__ = [
-    "alias_of",
-    "artifacts",
-    "commit_before_run",
-    "facts",
-    "find_versions",
-    "first_start",
-    "inputs_of",
-    "labels",
-    "latest_of",
-    "live_near",
-    "merged",
-    "moves",
-    "named",
-    "near_names",
-    "near_selectors",
-    "node_of",
-    "receipts",
-    "run",
-    "runs",
-    "unsealed",
-    "uses_of",
-    "version",
+    "alias_of", "artifacts", "commit_before_run", "facts", "find_versions", "first_start",
+    "inputs_of", "labels", "latest_of", "live_near", "merged", "moves", "named", "near_names",
+    "near_selectors", "node_of", "receipts", "run", "runs", "unsealed", "uses_of", "version",
     "versions",
-]
+]  # fmt: skip
 
 _NEAR = 3
 

@@ -176,10 +176,10 @@ def test_store_is_handed_over_where_the_job_can_reach_it(
     assert build("slurm").env_vars["LINEAGE_STORE"] == store
     assert "LINEAGE_STORE" not in build("docker").env_vars
     assert "the job gets no store" in caplog.text
-    mounted = build("docker", mounts=[f"{tmp_path}:/work"])
-    assert mounted.env_vars["LINEAGE_STORE"] == "/work/lineage.db"
-    mounted = build("slurm", container_image="image", mounts=[f"{tmp_path}:/work"])
-    assert mounted.env_vars["LINEAGE_STORE"] == "/work/lineage.db"
+    mounted = build("docker", mounts=[f"{tmp_path}:/mounted"])
+    assert mounted.env_vars["LINEAGE_STORE"] == "/mounted/lineage.db"
+    mounted = build("slurm", container_image="image", mounts=[f"{tmp_path}:/mounted"])
+    assert mounted.env_vars["LINEAGE_STORE"] == "/mounted/lineage.db"
     said = build("dgxcloud", env_vars={"LINEAGE_STORE": "/volume/lineage"})
     assert said.env_vars["LINEAGE_STORE"] == "/volume/lineage"
 
