@@ -7,32 +7,29 @@ here, or that came from elsewhere, is refused as a whole.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .. import grammar
-from ..clock import read_time, write_time
 from ..errors import Conflict, PublishRefused
 from ..events import AliasMoved, Deleted, Imported
 from ..launch import user
-from ..metadata import canonical_json
 from ..model import Input, Location, State, VersionId
-from .folders import Damaged, Notes, Skipped
+from .folders import Notes, Skipped
+from .found import Found
 from .references import Reference, Unclear, place_of, read_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..model import Version
     from ..registry import Lineage
 
-__all__ = ["Found", "ImportReport", "bring_in", "content_of", "metadata_of", "time_of"]
+__all__ = ["ImportReport", "bring_in"]
 
 _FINAL = (State.DELETED, State.REPLACED)
-_OURS = ("state", "lineage")  # what our export adds to a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,74 +47,6 @@ class ImportReport:
     there: tuple[VersionId, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     oddities: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One version as another registry describes it.
-
-    Attributes:
-        version: its name and number.
-        file: where that stands, below the root.
-        type: model, dataset, ...
-        path: where its bytes lie, as written there.
-        metadata: JSON values.
-        content: what is equal as long as nobody changes the description.
-        created: time in our form, or None.
-        references: what it was made from.
-        detail: more of its origin: producer, keys that were NaN.
-        digest: digest of all bytes, if that registry knows one.
-        gone: what became of it there, when it is not live.
-        reason: why it is gone, where that is known better than from the other registry.
-        own: this very store exported it.
-        inputs: what it was made from, where that is certain and needs no reading of texts.
-        run: id of the run that made it.
-    """
-
-    version: VersionId
-    file: str
-    type: str
-    path: str
-    metadata: Mapping[str, Any]
-    content: str
-    created: str | None = None
-    references: Sequence[Reference] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    digest: str | None = None
-    gone: str | None = None
-    own: bool = False
-    inputs: Sequence[Input] = ()
-    run: str | None = None
-    reason: str | None = None
-
-
-def content_of(values: Mapping[str, Any]) -> str:
-    """Return what is equal for equal descriptions of a version, whatever our export added."""
-    kept = {key: value for key, value in values.items() if key not in _OURS}
-    return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:32]
-
-
-def metadata_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a version as its description holds it.
-
-    Raises:
-        Damaged: it is something else.
-    """
-    metadata = values.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise Damaged("has metadata that is no JSON object; correct it and import again")
-    return metadata
-
-
-def time_of(value: object, where: str, notes: Notes) -> str | None:
-    """Return a time in our form; None where there is none, or none that can be read."""
-    if value is None:
-        return None
-    try:
-        return write_time(read_time(str(value)))
-    except (ValueError, OverflowError):
-        notes.odd(where, f"created_at is {value!r}, no ISO time; imported without it")
-        return None
 
 
 def bring_in(

@@ -35,7 +35,8 @@ from .folders import (
     root_of,
     scan,
 )
-from .importing import Found, ImportReport, bring_in, content_of, metadata_of, time_of
+from .found import Found, content_of, metadata_of, time_of
+from .importing import ImportReport, bring_in
 from .references import Reference
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArtifactNotFoundError, Conflict, URIError
 from ..events import Receipt, RunEnded, RunStarted
 from ..foreign.folders import Notes
-from ..foreign.importing import Found, ImportReport, bring_in, time_of
+from ..foreign.found import Found, time_of
+from ..foreign.importing import ImportReport, bring_in
 from ..grammar import LATEST
 from ..index import queries
 from ..model import Input, RunStatus, State, VersionId
