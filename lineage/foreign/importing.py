@@ -18,7 +18,6 @@ from ..events import AliasMoved, Deleted, Imported
 from ..launch import user
 from ..model import Input, Location, State, VersionId
 from .folders import Notes, Skipped
-from .found import Found
 from .references import Reference, Unclear, place_of, read_reference
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..model import Version
     from ..registry import Lineage
+    from .found import Found
 
 __all__ = ["ImportReport", "bring_in"]
 
