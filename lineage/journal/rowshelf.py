@@ -91,7 +91,8 @@ class RowShelf(Shelf):
             (rows,) = self._ask((_NEW, values), again=False)
         except StoreUnreachable:  # it may be there: ask again, and look whose it is
             (rows,) = self._ask((_NEW, values))
-        if not rows and self.read(name) != data:
+        (there,) = [data] if rows else self.read_many([name])
+        if there != data:  # None: it was there, and is removed by now
             raise FileExistsError(self.where(name))
 
     def put_over(self, name: str, data: bytes) -> None:

@@ -22,6 +22,7 @@ from nemotron.lineage import (
 )
 from nemotron.lineage.journal import database
 from nemotron.lineage.journal.postgres import PostgresJournal, statements
+from nemotron.lineage.journal.rowshelf import RowShelf
 from nemotron.lineage.mirror.lease import Holder, Lease, leases_of
 from nemotron.lineage.testing import publish
 
@@ -322,6 +323,24 @@ def test_writer_appends_and_can_change_nothing(server: PostgresServer, address: 
         assert audit.fsck(store).is_clean
         assert audit.redact(store, "model:v1", "leak") == 1
         assert audit.fsck(store).is_clean
+
+
+def test_shelf_whose_name_is_removed_while_another_asks_for_it(store: Lineage) -> None:
+    """Its owner removes a claim between another's refused insert and the look at whose it is."""
+    assert isinstance(store.journal, PostgresJournal)
+    journal = store.journal
+
+    def ask(*statements: database.Statement, again: bool = True) -> list[database.Rows]:
+        rows = journal.ask(*statements, again=again)
+        if statements[0][0].lstrip().startswith("INSERT"):
+            journal.shelf.remove(["pins/1.claim"])
+        return rows
+
+    journal.shelf.put_new("pins/1.claim", b"another's")
+    with pytest.raises(FileExistsError, match=r"pins/1\.claim"):
+        RowShelf("postgresql:", ask).put_new("pins/1.claim", b"ours")
+    journal.shelf.put_new("pins/1.claim", b"ours")
+    assert journal.shelf.read("pins/1.claim") == b"ours"
 
 
 def test_lease_of_a_mirror_holds_for_all_hosts(store: Lineage) -> None:
