@@ -54,8 +54,7 @@ test-hydra: $(VENV)/hydra.done
 	PYTHONPATH=$(VENV)/hydra $(BIN)/python -m pytest -q tests/kit/test_resolvers.py
 
 # the real wandb, against a server on this machine: the newest, then the oldest that is supported.
-# WANDB_KILLS says how often a training is killed (20 for a night); OPENLINEAGE_SPEC names the folder
-# spec of a checkout of OpenLineage, to validate events against what is published there
+# WANDB_KILLS says how often a training is killed (20 for a night)
 test-wandb: $(VENV)-wandb/test.done $(WANDB_OLDEST)/made.done | $(LINKS)
 	$(VENV)-wandb/bin/python -m pytest -q -n auto tests/kit/test_wandb.py \
 		tests/kit/test_credentials.py tests/kit/test_wandb_ids.py tests/integration/wandb \

@@ -33,6 +33,8 @@ _PRODUCER = "urn:nemotron-lineage"
 _NAMESPACE = "nemotron-lineage"
 _ENDS = {RunStatus.OK: "COMPLETE", RunStatus.FAILED: "FAIL", RunStatus.ABORTED: "ABORT"}
 _EDGE = ("role", "weight", "split", "tokens")
+_SILENT = ("console", "noop")
+_SURE = ("http", "file")  # transports that return once an event is there, and raise otherwise
 
 
 class OpenLineageMirror(Mirror):
@@ -84,7 +86,8 @@ class OpenLineageMirror(Mirror):
         """Return the official client.
 
         Raises:
-            MirrorUnready: it is not installed, or nothing says where to send to.
+            MirrorUnready: it is not installed, nothing says where to send to, or the transport
+                does not say whether an event arrived.
         """
         if self._client is None:
             try:
@@ -92,14 +95,39 @@ class OpenLineageMirror(Mirror):
             except ImportError as error:
                 advice = "Try: pip install 'nemotron-lineage[openlineage]'"
                 raise MirrorUnready(f"openlineage-python is not installed. {advice}") from error
-            client = OpenLineageClient()
-            if client.transport.kind in ("console", "noop"):
+            try:
+                client = OpenLineageClient()
+                kind = client.transport.kind
+                is_sure = _is_sure(client.transport)
+            except (
+                ImportError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
+                ValueError,
+            ) as error:  # fmt: skip
+                raise MirrorUnready(
+                    f"the settings of the OpenLineage client do not work ({error}); look at "
+                    "OPENLINEAGE_URL and openlineage.yml"
+                ) from error
+            if kind in _SILENT:
                 raise MirrorUnready(
                     "nothing says where OpenLineage events go; set OPENLINEAGE_URL, or name a "
                     "transport in openlineage.yml"
                 )
+            if not is_sure:
+                raise MirrorUnready(
+                    f"the OpenLineage transport {kind} does not say whether an event arrived; use "
+                    "http or file, or composite of them with continue_on_failure: false"
+                )
             self._client = client
         return self._client
+
+
+def _is_sure(transport: Any) -> bool:
+    """Tell whether a transport raises when an event has not arrived everywhere."""
+    if transport.kind == "composite":
+        config = transport.config
+        is_strict = config.continue_on_success and not config.continue_on_failure
+        return is_strict and all(_is_sure(each) for each in transport.transports)
+    return transport.kind in _SURE
 
 
 class _Desk(Desk):

@@ -126,7 +126,9 @@ class Worker:
         except Retry as error:
             self._outages += 1
             self._resume = now + self._pause(self._outages)
-            _log.info("%s does not answer: %s", self._mirror.name, error)
+            _log.info("%s does not answer: %s", self._mirror.name, self._clean(error))
+        except MirrorUnready as error:
+            raise MirrorUnready(self._clean(error)) from error
         finally:
             self._settle()
         return self.delivered - before

@@ -1,18 +1,17 @@
-"""OpenLineage is told by its own client, to a file or a server, in events that its schema allows.
-
-``OPENLINEAGE_SPEC`` names the folder ``spec`` of a checkout of OpenLineage: with it, events and
-facets are validated against the published schema; without it, against the rules below.
-"""
+"""OpenLineage is told by its own client, to a file or a server, in events that its schema allows."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,62 +21,44 @@ import pytest
 from nemotron import lineage
 
 jsonschema = pytest.importorskip("jsonschema", reason="make test-wandb installs it")
+referencing = pytest.importorskip("referencing", reason="make test-wandb installs it")
 pytest.importorskip("openlineage.client", reason="make test-wandb installs it")
 
 ROOT = Path(__file__).parents[3]
-SPEC = os.environ.get("OPENLINEAGE_SPEC")
+SPEC = Path(__file__).parent / "spec"
 Event = dict[str, Any]
+FORMATS = jsonschema.FormatChecker()  # of itself it knows no address and no time
 
-_TEXT = {"type": "string", "minLength": 1}
-_FACETS = {
-    "type": "object",
-    "additionalProperties": {
-        "type": "object", "required": ["_producer", "_schemaURL"],
-        "properties": {"_producer": {**_TEXT, "format": "uri"}, "_schemaURL": {"pattern": "^http"}},
-    },
-}  # fmt: skip
-_NAMED = {"namespace": _TEXT, "name": _TEXT, "facets": _FACETS}
-_DATASET = {
-    "type": "object", "required": ["namespace", "name"],
-    "properties": {**_NAMED, "inputFacets": _FACETS, "outputFacets": _FACETS},
-}  # fmt: skip
-RULES = {
-    "type": "object", "required": ["eventTime", "producer", "schemaURL"],
-    "properties": {
-        "eventTime": {"format": "date-time"}, "producer": {"format": "uri"},
-        "schemaURL": {"pattern": r"^https://openlineage.io/spec/2-\d-\d/OpenLineage.json#/\$defs/"},
-        "eventType": {"enum": ["START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"]},
-        "run": {
-            "type": "object", "required": ["runId"],
-            "properties": {
-                "runId": {"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
-                "facets": _FACETS,
-            },
-        },
-        "job": {"type": "object", "required": ["namespace", "name"], "properties": _NAMED},
-        "inputs": {"type": "array", "items": _DATASET},
-        "outputs": {"type": "array", "items": _DATASET}, "dataset": _DATASET,
-    },
-    "oneOf": [{"required": ["run", "job"]}, {"required": ["dataset"]}],
-}  # fmt: skip
+
+@FORMATS.checks("date-time", raises=ValueError)
+def _is_time(value: object) -> bool:
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+@FORMATS.checks("uri")
+def _is_uri(value: object) -> bool:
+    return not isinstance(value, str) or re.fullmatch(r"[a-z][a-z0-9+.-]*:\S+", value) is not None
+
+
+@cache
+def _published() -> tuple[str, Any]:
+    """Return the address of the schema of events, and what has it and those of facets."""
+    schemas = [json.loads(each.read_text()) for each in sorted(SPEC.rglob("*.json"))]
+    known = ((each["$id"], referencing.Resource.from_contents(each)) for each in schemas)
+    base = next(each["$id"] for each in schemas if each["$id"].endswith("/OpenLineage.json"))
+    return base, referencing.Registry().with_resources(known)
 
 
 def _valid(event: Event) -> Event:
-    jsonschema.validate(event, RULES, format_checker=jsonschema.FormatChecker())
-    if SPEC is not None:
-        from referencing import Registry, Resource
-
-        texts = [Path(SPEC, "OpenLineage.json"), *Path(SPEC, "facets").glob("*.json")]
-        schemas = [json.loads(each.read_text()) for each in texts]
-        known = Registry().with_resources(
-            (each["$id"], Resource.from_contents(each)) for each in schemas
-        )
-        whole = {"run": "RunEvent", "dataset": "DatasetEvent"}
-        kind = next(kind for key, kind in whole.items() if key in event)
-        base = schemas[0]["$id"]
-        for value, url in ((event, f"{base}#/$defs/{kind}"), *_facets(event)):
-            if url.partition("#")[0] in known:
-                jsonschema.Draft202012Validator({"$ref": url}, registry=known).validate(value)
+    """Validate an event, and each facet in it, against the schema that it names itself."""
+    base, known = _published()
+    kind = "RunEvent" if "run" in event else "DatasetEvent"
+    assert event["schemaURL"] == f"{base}#/$defs/{kind}"
+    for value, url in ((event, event["schemaURL"]), *_facets(event)):
+        assert url.partition("#")[0] in known, f"{url} is not in {SPEC}"
+        jsonschema.Draft202012Validator(
+            {"$ref": url}, registry=known, format_checker=FORMATS
+        ).validate(value)
     return event
 
 
@@ -172,10 +153,15 @@ def _sync(folder: Path, *words: str, status: int = 0, **environ: str) -> str:
 
 
 def _to_file(folder: Path) -> dict[str, str]:
-    config = {
-        "transport": {"type": "file", "log_file_path": str(folder / "events"), "append": True}
-    }
-    (folder / "openlineage.yml").write_text(json.dumps(config))
+    return _by(folder, _file(folder))
+
+
+def _file(folder: Path) -> dict[str, Any]:
+    return {"type": "file", "log_file_path": str(folder / "events"), "append": True}
+
+
+def _by(folder: Path, transport: dict[str, Any]) -> dict[str, str]:
+    (folder / "openlineage.yml").write_text(json.dumps({"transport": transport}))
     return {"OPENLINEAGE_CONFIG": str(folder / "openlineage.yml")}
 
 
@@ -211,6 +197,27 @@ def test_events_in_a_file_are_valid_and_tell_the_whole_story(folder: Path) -> No
 
 def _pinned(dataset: Event) -> tuple[str, str]:
     return dataset["name"], dataset["facets"]["version"]["datasetVersion"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("eventTime",), "2026-01-01T00:00:00"), (("producer",), "nobody"),
+        (("run", "runId"), "1"), (("eventType",), "DONE"), (("inputs",), {}),
+        (("job", "facets", "jobType", "processingType"), None), (("job", "name"), None),
+    ],
+)  # fmt: skip
+def test_schema_refuses_what_it_does_not_allow(
+    folder: Path, place: tuple[str, ...], value: object
+) -> None:
+    _sync(folder, **_to_file(folder))
+    event = json.loads(_lines(folder)[1])
+    inner = event
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        _valid(event)
 
 
 def test_server_gets_the_same_events_and_each_of_them_once(folder: Path, marquez: Marquez) -> None:
@@ -257,3 +264,51 @@ def test_nothing_that_says_where_events_go_is_one_sentence(folder: Path) -> None
     said = _sync(folder, status=11)
     assert "nothing says where OpenLineage events go; set OPENLINEAGE_URL" in said
     assert "openlineage: 12 left" in said
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        {"type": "async_http", "url": "http://127.0.0.1:1"},
+        {"type": "composite", "transports": [{"type": "http", "url": "http://127.0.0.1:1"}]},
+        {
+            "type": "composite", "continue_on_failure": False,
+            "transports": [{"type": "async_http", "url": "http://127.0.0.1:1"}],
+        },
+    ],
+)  # fmt: skip
+def test_transport_that_may_lose_an_event_is_refused(
+    folder: Path, transport: dict[str, Any]
+) -> None:
+    """It would be noted as delivered, and never sent again."""
+    said = _sync(folder, status=11, **_by(folder, transport))
+    kind = transport["type"]
+    assert (
+        f"lineage: the OpenLineage transport {kind} does not say whether an event arrived" in said
+    )
+    assert "openlineage: 12 left, the oldest" in said
+
+
+def test_strict_composite_sends_to_all_or_tries_again(folder: Path, marquez: Marquez) -> None:
+    both = [_file(folder), {"type": "http", "url": marquez.url}]
+    place = _by(folder, {"type": "composite", "transports": both, "continue_on_failure": False})
+    assert "openlineage: 12 delivered, 0 left" in _sync(folder, **place)
+    assert list(map(json.loads, marquez.bodies)) == list(map(json.loads, _lines(folder)))
+
+
+@pytest.mark.parametrize(
+    "transport", [{"type": "carrier-pigeon"}, {"type": "http"}, {"type": "kafka"}]
+)
+def test_settings_that_do_not_work_are_one_sentence(
+    folder: Path, transport: dict[str, Any]
+) -> None:
+    said = _sync(folder, status=11, **_by(folder, transport))
+    assert "lineage: the settings of the OpenLineage client do not work (" in said
+    assert "Traceback" not in said
+    assert "openlineage: 12 left" in said
+
+
+def test_no_login_in_an_address_is_shown(folder: Path) -> None:
+    said = _sync(folder, status=11, OPENLINEAGE_URL="http://me:hunter2hunter2@no host")
+    assert "the settings of the OpenLineage client do not work" in said
+    assert "hunter2" not in said
