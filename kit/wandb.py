@@ -5,13 +5,14 @@ Importing this module does not import wandb; starting a run does.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import Redactor, RunStatus
+from nemotron.lineage import LineageError, Redactor, RunStatus
 
 from . import session
 from .patching import (
@@ -37,6 +38,9 @@ __all__ = [
     "patch_wandb_init_for_lineage",
     "patch_wandb_runid_for_seeded_random",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -132,7 +136,10 @@ def finish_wandb(exit_code: int = 0) -> None:
     """
     run = _active()
     if run is not None:
-        session.end_run(RunStatus.FAILED if exit_code else RunStatus.OK)
+        try:
+            session.end_run(RunStatus.FAILED if exit_code else RunStatus.OK)
+        except (LineageError, OSError) as error:  # a store that is gone keeps no W&B run open
+            _log.warning("the end of the lineage run is not recorded: %s", error)
         run.finish(exit_code=exit_code)
 
 

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -70,10 +71,11 @@ def look_at_wandb(
         yield False, f"{_KEY} and {_TOKEN} are both set, which wandb refuses; unset one of them"
     yield from _job(project, environ)
     url = section.get("base_url") or wandb_base_url(environ)
-    yield _server(url, release)
-    if online:
+    is_address, said = _server(url, release)
+    yield is_address, said
+    if online and is_address:
         yield _answer(url or (_FORGE if _numbers(release) >= _MOVED else _DEFAULT), environ)
-    else:
+    elif not online:
         yield True, "the server was not asked; lineage doctor --online does"
 
 
@@ -140,24 +142,32 @@ def _server(url: str | None, release: str | None) -> Found:
     if not url:
         default = _FORGE if _numbers(release) >= _MOVED else _DEFAULT
         return True, f"server: {default}, since no base_url is set"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return False, "base_url is no address; write one such as https://wandb.example.com"
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and (parts.port or 1) > 0 and url.isprintable() and " " not in url
+        has_login = "@" in parts.netloc
+    except ValueError:
+        is_address, has_login = False, "@" in url
+    if has_login:
         return False, "base_url holds a login, which does not belong there; use: wandb login"
+    if not is_address:
+        return False, "base_url is no address; write one such as https://wandb.example.com"
     return True, f"server: {url}"
 
 
 def _answer(url: str, environ: Mapping[str, str]) -> Found:
     """Ask who is logged in; that needs no SDK."""
     key = find_wandb_key(environ)
-    headers = {"Content-Type": "application/json"}
-    if key is not None:
-        word = base64.b64encode(f"api:{key.value}".encode()).decode()
-        headers["Authorization"] = f"Basic {word}"
     body = json.dumps({"query": "query Viewer { viewer { id entity } }"}).encode()
     try:
-        request = Request(f"{url.rstrip('/')}/graphql", body, headers)  # noqa: S310 - W&B's own
+        request = Request(  # noqa: S310 - W&B's own
+            f"{url.rstrip('/')}/graphql", body, {"Content-Type": "application/json"}
+        )
+        if key is not None:
+            word = base64.b64encode(f"api:{key.value}".encode()).decode()
+            # wherever the server sends us on to, the key stays here
+            request.add_unredirected_header("Authorization", f"Basic {word}")
         with urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310 - as above
             viewer = (json.load(reply).get("data") or {}).get("viewer")
     except HTTPError as error:
@@ -166,8 +176,8 @@ def _answer(url: str, environ: Mapping[str, str]) -> Found:
                 source = f" from {key.source}" if key is not None else ""
                 return False, f"{url} refuses the login{source}; run: wandb login --relogin"
             return False, f"{url} answers with status {error.code}; ask again later"
-    except (OSError, ValueError, AttributeError) as error:
-        reason = error.reason if isinstance(error, URLError) else error
+    except (OSError, ValueError, AttributeError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else str(error).strip()
         cure = "look at base_url, the network and its proxy; what is recorded is delivered later"
         return False, f"{url} does not answer ({reason}); {cure}"
     if viewer is None:

@@ -117,7 +117,7 @@ class Redactor:
         if strength is None and type(value) in _HARMLESS:
             return value
         if isinstance(value, (dict, Mapping)):
-            return {self.text(key): self.value(item, key) for key, item in value.items()}
+            return {self._key(key): self.value(item, str(key)) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.value(item, name) for item in value]
         if strength == "strong" and value not in (None, "") and not isinstance(value, bool):
@@ -129,6 +129,10 @@ class Redactor:
         if len(value) == 40 and _HASHES & set(_words(name)):
             return value
         return self.text(value)
+
+    def _key(self, key: Any) -> Any:
+        """Return a name without secrets; a number of a schedule is none and stays as it is."""
+        return self.text(key) if isinstance(key, str) else key
 
     def argv(self, argv: Sequence[str]) -> list[str]:
         """Return a command line without secrets, also when flag and value are two words."""

@@ -87,10 +87,20 @@ def _deliver(workers: list[Worker], words: Words) -> None:
 
 
 def _bring_up(worker: Worker, move: Progress, began: float) -> None:
-    """Deliver until nothing is left, or nothing has arrived for a while."""
+    """Deliver until nothing is left, or nothing has arrived for a while.
+
+    Raises:
+        MirrorUnready: something of it cannot be used from here.
+    """
     patient = False
+    fault: MirrorUnready | None = None
     while True:
-        count = worker.work(patient=patient)
+        before = worker.delivered
+        try:
+            worker.work(patient=patient)
+        except MirrorUnready as error:
+            fault = error  # what goes to another server may still have to wait for something
+        count = worker.delivered - before
         status = worker.status()
         move(worker.delivered, worker.delivered + status.left)
         if count:
@@ -102,6 +112,8 @@ def _bring_up(worker: Worker, move: Progress, began: float) -> None:
         patient = not count  # what waited for something that arrived just now
         if patient:
             time.sleep(min(_PAUSE, worker.next_try()))
+    if fault is not None:
+        raise fault
 
 
 def _complain(error: LineageError) -> None:

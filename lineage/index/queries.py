@@ -356,9 +356,11 @@ def labels(db: sqlite3.Connection, nodes: Iterable[int]) -> dict[int, str]:
 
 
 def commit_before_run(db: sqlite3.Connection, uid: str) -> int:
-    """Return the number of the last commit before a run was heard of; 0 for an unknown run."""
+    """Return the number of the last commit before a run was heard of: for a new one, the last."""
     row = db.execute("SELECT commit_number FROM run WHERE uid=?", (uid,)).fetchone()
-    return int(row[0]) - 1 if row else 0
+    if row is None:
+        row = db.execute("SELECT number+1 FROM position").fetchone()
+    return int(row[0]) - 1
 
 
 def first_start(db: sqlite3.Connection, uid: str) -> tuple[int, int] | None:

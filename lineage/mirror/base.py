@@ -69,7 +69,7 @@ class Desk(ABC):
             had to be brought along.
 
         Raises:
-            Retry: it may work later. Nothing else is tried until then.
+            Retry: it may work later. Nothing else is sent to this server until then.
             Refused: it never will as it is. Others go on.
             Waits: it depends on something that has not arrived.
         """
@@ -111,6 +111,15 @@ class Mirror(ABC):
             run: its id, "" for subjects of no run.
             link: what receipts say of the run, or None.
         """
+
+    def where(self, link: Mapping[str, Any] | None) -> str:
+        """Return which server a run goes to: one that does not answer holds up no other.
+
+        Args:
+            link: what receipts say of the run, or None.
+        """
+        del link
+        return ""
 
     @abstractmethod
     def check(self, link: Mapping[str, Any] | None) -> None:

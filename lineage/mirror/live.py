@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LineageError, MirrorUnready
+from ..errors import LineageError, MirrorUnready, StoreError
 from ..index import queries
 from ..journal.kinds import open_shelf
 from ..registry import open_store
@@ -70,6 +72,7 @@ class LiveMirror:
         self._is_closed = self._is_over = False
         self._is_busy = True
         self._passes = 0
+        self._warned: set[str] = set()
         self.left = 0  # as the thread last knew
         self.failures = 0
 
@@ -79,7 +82,7 @@ class LiveMirror:
         live = self._live
         return {
             "name": live.path, "id": live.id, "entity": live.entity or None,
-            "project": live.project, "base_url": live.base_url, "url": live.url,
+            "project": live.project, "base_url": _without_login(live.base_url), "url": live.url,
         }  # fmt: skip
 
     def is_for(self, run: Any) -> bool:
@@ -178,16 +181,8 @@ class LiveMirror:
         return Worker(store, mirror, wants=self._runs.__contains__, after=after)
 
     def _deliver(self, worker: Worker) -> None:
-        warned = False
         while not self._is_closed:
-            try:
-                worker.work(stop=self._must_stop, patient=self._deadline is None)
-            except MirrorUnready as error:
-                if not warned:
-                    warned = True
-                    _log.warning("W&B cannot be used: %s. Later: lineage sync", error)
-            left = worker.status().left
-            pause = self._interval if not left else max(_AGAIN, worker.next_try())
+            left, pause = self._pass(worker)
             with self._changed:
                 self.left, self._passes = left, self._passes + 1
                 self._changed.notify_all()
@@ -197,8 +192,32 @@ class LiveMirror:
                     self._changed.wait(_AGAIN if hurried else min(pause, self._interval))
                 self._is_busy = True
 
+    def _pass(self, worker: Worker) -> tuple[int, float]:
+        """Deliver what can be delivered now; return what is left and the seconds to the next."""
+        try:
+            try:
+                worker.work(stop=self._must_stop, patient=self._deadline is None)
+            except MirrorUnready as error:
+                self._warn("W&B cannot be used", error)
+            left = worker.status().left
+            return left, self._interval if not left else max(_AGAIN, worker.next_try())
+        except (StoreError, OSError, sqlite3.Error) as error:
+            # a server restarts, a share hangs: what is left is counted when it is back
+            self._warn("the store cannot be read now", error)
+            return max(self.left, 1), self._interval
+
+    def _warn(self, what: str, error: Exception) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            _log.warning("%s: %s. Later: lineage sync", what, error)
+
     def _must_stop(self) -> bool:
         return self._is_closed
+
+
+def _without_login(url: str | None) -> str | None:
+    """Return an address as it may be written down; the login is for whoever delivers to have."""
+    return None if url is None else re.sub(r"(?<=://)[^/]*@", "", url)
 
 
 def _seconds(environ: Mapping[str, str]) -> float:

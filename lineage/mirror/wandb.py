@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from ..errors import MirrorUnready
 from .base import Refused, Retry
 from .wandb_faults import asking
 from .wandb_live import LiveRun
@@ -53,7 +56,10 @@ class Server:
 
         Raises:
             Retry: nothing is there, or it is busy or broken.
+            MirrorUnready: its address is none.
         """
+        if self._base_url:
+            _check_address(self._base_url)
         for url in (self._base_url,) if self._base_url else _PUBLIC:
             fault = _fault_of(url)
             if fault is None:
@@ -223,6 +229,25 @@ class Server:
         return LiveRun(run, folder=folder)
 
 
+def _check_address(url: str) -> None:
+    """Say of what cannot be asked at all why; nothing of it is shown, since it may hold a login."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and (parts.port or 1) > 0 and url.isprintable() and " " not in url
+        has_login = "@" in parts.netloc
+    except ValueError:
+        is_address, has_login = False, "@" in url
+    if has_login:
+        raise MirrorUnready(
+            "base_url of W&B holds a login, which does not belong there. Try: wandb login"
+        )
+    if not is_address:
+        raise MirrorUnready(
+            "base_url of W&B is no address; write one such as https://wandb.example.com"
+        )
+
+
 def _fault_of(url: str) -> str | None:
     """Ask a server for nothing; say what is wrong, or None when it answers."""
     body = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
@@ -238,8 +263,8 @@ def _fault_of(url: str) -> str | None:
     except URLError as error:
         certificate = "CERTIFICATE" in str(error.reason).upper()
         return None if certificate else str(error.reason)
-    except (OSError, ValueError) as error:
-        return str(error) or type(error).__name__
+    except (OSError, ValueError, HTTPException) as error:  # the last: no HTTP is spoken there
+        return str(error).strip() or type(error).__name__
 
 
 def _number(remote: Remote) -> int:

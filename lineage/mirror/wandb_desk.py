@@ -52,7 +52,7 @@ class WandbDesk(Desk):
         self._mirror, self._run, self._link, self._store = mirror, run, link, store
         self._lease = lease
         self._server = mirror.server(link.get("base_url"))
-        self._standing = Standing(self._server, store, self._remote_of)
+        self._standing = Standing(self._server, store, self._remote_of, self._is_coming)
         self._live: LiveRun | None = None
         self._used: set[str] | None = None  # ids of what it used before
         self._checked: set[str] = set()  # collections that hold nothing of others
@@ -86,9 +86,12 @@ class WandbDesk(Desk):
     @property
     def _path(self) -> str:
         """The W&B run: that of the receipt, else one with the id of the lineage run."""
+        return f"{self._team()}/{self._project}/{self._link.get('id') or self._run}"
+
+    def _team(self) -> str:
         if self._entity is None:
             self._entity = self._server.default_entity()
-        return f"{self._entity}/{self._project}/{self._link.get('id') or self._run}"
+        return str(self._entity)
 
     def _deliver_run(self) -> dict[str, Any]:
         is_ours = not self._link or bool(self._link.get("made"))
@@ -162,7 +165,9 @@ class WandbDesk(Desk):
         if version.run == self._run:
             self._edges(inputs)
         self._standing.tell(remote, version, inputs)
-        return {"name": remote.name, "url": remote.url}
+        facts = {"name": remote.name, "url": remote.url}
+        was_gone = (self._facts(str(id)) or {}).get("gone")
+        return {**facts, "gone": False} if was_gone else facts
 
     def _receipt(self, id: VersionId) -> str | None:
         name = (self._facts(str(id)) or {}).get("name")
@@ -181,8 +186,10 @@ class WandbDesk(Desk):
         if upload is not None:
             return self._arrived(subject, upload, 0.0)
         if receipt is not None:
-            return self._server.find(receipt)
-        name = f"{self._collection(version)}:{version_alias(version.number)}"
+            remote = self._still(receipt, version.id)
+            if remote is not None or not self._mirror.again:
+                return remote
+        name = f"{self._collection(version.name)}:{version_alias(version.number)}"
         remote = self._server.find(name)
         if remote is None:
             return self._adopt(version)
@@ -191,10 +198,17 @@ class WandbDesk(Desk):
             self._must_be_ours(remote, subject)
         return remote
 
-    def _collection(self, version: Version) -> str:
-        if self._entity is None:
-            self._entity = self._server.default_entity()
-        return f"{self._entity}/{self._project}/{encode(version.name)}"
+    def _still(self, receipt: str, id: VersionId) -> Remote | None:
+        """Return the artifact that a receipt names, unless W&B has removed or renumbered it."""
+        remote = self._server.find(receipt)
+        if remote is None:
+            return None
+        said = _ours(remote).get("uri")  # a collection that was deleted counts from v0 again
+        is_same = version_alias(id.number) in remote.aliases if said is None else said == str(id)
+        return remote if is_same else None
+
+    def _collection(self, name: str) -> str:
+        return f"{self._team()}/{self._project}/{encode(name)}"
 
     def _whole(self, remote: Remote, name: str) -> Remote | None:
         """Return an artifact once it is committed; what stays half-way counts as not there."""
@@ -224,7 +238,7 @@ class WandbDesk(Desk):
 
     def _log(self, version: Version) -> Remote:
         subject = str(version.id)
-        place = self._collection(version)
+        place = self._collection(version.name)
         if place not in self._checked:
             newest = self._server.find(f"{place}:{LATEST}")
             if newest is not None:
@@ -275,12 +289,15 @@ class WandbDesk(Desk):
 
     def _remote_of(self, id: VersionId) -> Remote | None:
         receipt = self._receipt(id)
-        name = (
-            receipt
-            or f"{self._entity}/{self._project}/{encode(id.name)}:{version_alias(id.number)}"
-        )
-        remote = self._server.find(name)
+        if receipt is not None:
+            return self._still(receipt, id)
+        remote = self._server.find(f"{self._collection(id.name)}:{version_alias(id.number)}")
         return remote if remote is not None and remote.is_whole else None
+
+    def _is_coming(self, id: VersionId) -> bool:
+        """Tell whether a version that W&B does not have is to be delivered."""
+        run = self._store.version(id.uri).run
+        return run is not None and (run == self._run or self._is_covered(run))
 
     # ------------------------------------------------------------------- Megatron-Bridge
 
@@ -300,7 +317,7 @@ class WandbDesk(Desk):
         if self._mirror.live is not None and age < _BRIDGE:
             raise Waits("Megatron-Bridge may be about to log it")
         path = version.address
-        name = f"{self._collection(version)}:{os.path.basename(path)}"
+        name = f"{self._collection(version.name)}:{os.path.basename(path)}"
         remote = self._server.find(name)
         remote = None if remote is None else self._whole(remote, name)
         if remote is None or _ours(remote) or remote.metadata.get("iteration") != said["iteration"]:
@@ -348,9 +365,9 @@ class WandbDesk(Desk):
             return self._server.find(str(origin.get("name")))
         receipt = self._receipt(id)
         if receipt is not None:
-            remote = self._server.find(receipt)
-            if remote is not None:
-                return remote
+            remote = self._still(receipt, id)
+            if remote is not None or not self._mirror.again:
+                return remote  # what somebody removed from W&B is no input there any more
         if version.run is not None and self._is_covered(version.run):
             raise Waits(f"{id} has not arrived yet")
         with self._alone():
@@ -364,9 +381,7 @@ class WandbDesk(Desk):
     def _source(self, used: Input) -> Remote:
         """Return the artifact of an outside source, which nobody produced."""
         assert isinstance(used.target, SourceURI)  # the caller looked
-        if self._entity is None:
-            self._entity = self._server.default_entity()
-        place = f"{self._entity}/{self._project}/{source_name(used.target.uri)}"
+        place = f"{self._team()}/{self._project}/{source_name(used.target.uri)}"
         with self._alone():
             remote = self._server.find(f"{place}:{source_alias(used)}")
             if remote is not None and remote.is_whole:

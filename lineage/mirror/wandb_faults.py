@@ -44,7 +44,9 @@ def asking(what: str, *, unready: bool = False) -> Iterator[None]:
             return
         said = f"{what}: {text}"
         if status == 401 or (unready and (status in (403, 404) or _lacks_login(wandb, error))):
-            raise MirrorUnready(f"W&B refuses the login ({text}). Try: wandb login") from error
+            raise MirrorUnready(
+                f"W&B refuses the login ({text.rstrip('.')}). Try: wandb login"
+            ) from error
         if isinstance(error, (TypeError, LookupError)):
             raise  # a release that behaves otherwise: the worker logs it with its traceback
         if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
@@ -67,6 +69,10 @@ def _is_silent(text: str) -> bool:
 
 
 def _lacks_login(wandb: Any, error: Exception) -> bool:
+    """Tell whether there is no key, or one that no server was asked about: it looks like none."""
+    if isinstance(error, wandb.errors.AuthenticationError):
+        said = str(error)  # of a key that the server was asked about, no answer came
+        return "verif" not in said or "verification failed" in said
     return isinstance(error, wandb.errors.UsageError)
 
 

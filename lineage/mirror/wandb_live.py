@@ -11,8 +11,7 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MirrorUnready
-from .base import Refused, Retry
+from .base import Retry
 from .content import FILE
 from .wandb_faults import asking
 from .wandb_remote import Remote, remote_of
@@ -93,7 +92,9 @@ class Upload:
         try:
             with asking(self._name):
                 self._remote = self._act()
-        except (Retry, Refused, MirrorUnready) as error:
+                return
+            self._fault = Retry(f"W&B lost {self._name} on its way")
+        except Exception as error:  # noqa: BLE001 - whoever waits for it raises it
             self._fault = error
 
     def result(self, seconds: float) -> Remote:
@@ -101,6 +102,7 @@ class Upload:
 
         Raises:
             Retry: it is still on its way; ask again.
+            Exception: whatever it failed with.
         """
         self._thread.join(seconds)
         if self._remote is not None:

@@ -94,9 +94,13 @@ class WandbMirror(Mirror):
         """Tell whether a run is mirrored: W&B has a run for it, or all are."""
         return bool(run) and (link is not None or self.place.all_runs)
 
+    def where(self, link: Mapping[str, Any] | None) -> str:
+        """Return the address of the server of a run; "" means the one that is configured."""
+        return str((link or {}).get("base_url") or "")
+
     def check(self, link: Mapping[str, Any] | None) -> None:
         """Look whether the server answers."""
-        self.server((link or {}).get("base_url")).probe()
+        self.server(self.where(link)).probe()
 
     @contextmanager
     def opening(
@@ -113,7 +117,7 @@ class WandbMirror(Mirror):
         """Return the server at an address; None means the one that is configured."""
         if self.live is not None:
             base_url = self.live.base_url
-        base_url = base_url or self.place.base_url
+        base_url = base_url or self.place.base_url or None
         if base_url not in self._servers:
             key = None if self.live is None else self.live.api_key
             self._servers[base_url] = Server(base_url, key)

@@ -34,12 +34,18 @@ class Standing:
         server: where the artifacts are.
         store: where the versions are.
         holder: returns the artifact of a version, if it is whole.
+        is_coming: tells whether a version that has none is to be delivered.
     """
 
     def __init__(
-        self, server: Server, store: Lineage, holder: Callable[[VersionId], Remote | None]
+        self,
+        server: Server,
+        store: Lineage,
+        holder: Callable[[VersionId], Remote | None],
+        is_coming: Callable[[VersionId], bool],
     ) -> None:
         self._server, self._store, self._holder = server, store, holder
+        self._is_coming = is_coming
 
     def tell(self, remote: Remote, version: Version, inputs: list[Input]) -> None:
         """Change what differs; where nothing does, nothing is sent."""
@@ -83,14 +89,17 @@ class Standing:
             if target is None:
                 return True
         if target is not None and target != version.number:
-            holder = self._holder(VersionId(version.name, target))
-            if holder is not None:
-                # taking it is what removes it here
-                self._server.change(
-                    holder, aliases=[*holder.aliases, alias], tags=holder.tags,
-                    description=None, metadata=holder.metadata,
-                )  # fmt: skip
-                return True
+            there = VersionId(version.name, target)
+            holder = self._holder(there)
+            if holder is None:
+                # what W&B will never have cannot take it; what it has keeps its "latest"
+                return alias != LATEST and not self._is_coming(there)
+            # taking it is what removes it here
+            self._server.change(
+                holder, aliases=[*holder.aliases, alias], tags=holder.tags,
+                description=None, metadata=holder.metadata,
+            )  # fmt: skip
+            return True
         return False
 
     def _newest(self, name: str) -> int | None:

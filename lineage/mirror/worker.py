@@ -39,6 +39,14 @@ _HOPELESS = 10  # attempts after which a fault of ours counts as a refusal
 _SOON = 2.0  # seconds after which what waits for another one is looked at again
 
 
+@dataclass(frozen=True, slots=True)
+class _Outage:
+    """A server that did not answer, how often, and when it is asked again."""
+
+    attempts: int = 0
+    until: float = 0.0
+
+
 @dataclass(slots=True)
 class Status:
     """How far a mirror is.
@@ -92,8 +100,7 @@ class Worker:
         self._shelf = store.journal.shelf or open_shelf(store.journal.address)
         self._random = random.Random()  # noqa: S311 - the stream that training seeded is left alone
         self._held: dict[str, Holder] = {}
-        self._outages = 0
-        self._resume = 0.0
+        self._outages: dict[str, _Outage] = {}  # by server
         self._settled = 0.0
         self.delivered = self.faults = 0
 
@@ -107,44 +114,63 @@ class Worker:
             patient: leave alone what is to be tried later.
 
         Raises:
-            MirrorUnready: the mirror cannot be used from here.
+            MirrorUnready: a server cannot be used from here; what goes to others was delivered.
             StoreError: the store cannot be read or written.
         """
         before = self.delivered
-        now = self._clock()
+        now = self._clock() if patient else inf
         self._catch_up()
         self._settle()
-        if patient and now < self._resume:
-            return 0
         self._held.clear()
+        shut: dict[str, MirrorUnready | None] = {}  # servers that are left alone in this pass
         try:
             for waiting in self.deliveries.runs():
                 if stop():
                     break
-                self._run(waiting.run, now if patient else inf, stop)
-            self._outages = 0
-        except Retry as error:
-            self._outages += 1
-            self._resume = now + self._pause(self._outages)
-            _log.info("%s does not answer: %s", self._mirror.name, self._clean(error))
-        except MirrorUnready as error:
-            raise MirrorUnready(self._clean(error)) from error
+                self._visit(waiting.run, now, shut, stop)
         finally:
             self._settle()
+        for fault in filter(None, shut.values()):
+            raise MirrorUnready(self._clean(fault)) from fault
         return self.delivered - before
 
     def next_try(self) -> float:
         """Return the seconds until something may be tried again; 0 for now, inf for never."""
-        now = self._clock()
-        if not self.status().left:
-            return inf
-        due = [max(self._resume, self.deliveries.next_try(each.run)) for each in self._covered()]
-        return max(0.0, min(due, default=inf) - now)
+        due = [
+            max(self._outage(each.run).until, self.deliveries.next_try(each.run))
+            for each in self._covered()
+        ]
+        return max(0.0, min(due, default=inf) - self._clock())
+
+    def _outage(self, run: str) -> _Outage:
+        return self._outages.get(self._mirror.where(self._link(run)), _Outage())
+
+    def _visit(
+        self, run: str, now: float, shut: dict[str, MirrorUnready | None], stop: Callable[[], bool]
+    ) -> None:
+        """Deliver a run, unless its server is known not to answer: that is to hold up no other."""
+        if not self._due(run, now):
+            return
+        where = self._mirror.where(self._link(run))
+        before = self._outages.get(where, _Outage())
+        if where in shut or now < before.until:
+            return
+        try:
+            self._run(run, now, stop)
+        except Retry as error:
+            shut[where] = None
+            attempts = before.attempts + 1
+            self._outages[where] = _Outage(attempts, self._clock() + self._pause(attempts))
+            _log.info("%s does not answer: %s", self._mirror.name, self._clean(error))
+        except MirrorUnready as error:
+            shut[where] = error
+        except Refused as error:  # what was delivered has arrived all the same
+            _log.warning("%s refused the end of run:%s: %s", self._mirror.name, run,
+                         self._clean(error))  # fmt: skip
+        else:
+            self._outages.pop(where, None)
 
     def _run(self, run: str, now: float, stop: Callable[[], bool]) -> None:
-        dues = self._due(run, now)
-        if not dues:
-            return
         self._mirror.check(self._link(run))
         lease = Lease.take(
             self._shelf, leases_of(self._mirror.name), f"run:{run}", helpers=self._mirror.helpers
@@ -240,7 +266,7 @@ class Worker:
     def is_hopeful(self) -> bool:
         """Whether something failed, or was taken, that may work when it is tried again."""
         passing = any(holder.is_passing for holder in self._held.values())
-        return passing or self._outages > 0 or self.deliveries.is_trying()
+        return passing or bool(self._outages) or self.deliveries.is_trying()
 
     def revive(self) -> int:
         """Have what was refused tried again, and return how many subjects that are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,15 +109,22 @@ def test_ray_workers_are_told_by_their_runtime_environment() -> None:
 
 
 @contextmanager
-def _serving(status: int, viewer: object) -> Iterator[tuple[str, list[str]]]:
+def _serving(
+    status: int, viewer: object, elsewhere: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
     logins: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def do_GET(self) -> None:
             logins.append(self.headers.get("Authorization", ""))
             body = json.dumps({"data": {"viewer": viewer}}).encode()
             self.send_response(status)
+            if elsewhere is not None:
+                self.send_header("Location", elsewhere)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -152,6 +160,52 @@ def test_server_is_asked_who_is_logged_in(status: int, viewer: object, said: str
     (sentence,) = [each for each in found if said in each]
     assert found[sentence] is (viewer is not None)
     assert len(logins) == 1
+
+
+def test_key_does_not_follow_to_where_a_server_sends_us_on_to() -> None:
+    with (
+        _serving(200, {"entity": "x"}) as (other, theirs),
+        _serving(302, None, f"{other}/graphql") as (url, logins),
+    ):
+        list(_look(online=True, WANDB_BASE_URL=url, WANDB_API_KEY=KEY))
+    assert logins[0].startswith("Basic ")
+    assert theirs == [""]
+
+
+def test_server_that_speaks_no_http_is_told_with_the_cure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                asked = b""
+                while b"viewer" not in asked:
+                    asked += connection.recv(1 << 16)
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listening.getsockname()[1]
+        (said,) = _wrong(online=True, WANDB_BASE_URL=f"http://127.0.0.1:{port}")
+        thread.join()
+    assert said.endswith("delivered later")
+    assert "does not answer (SSH-2.0-OpenSSH); look at base_url" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://me:hunter2hunter2@127.0.0.1:1", "holds a login"),
+        ("http://me:hunter2hunter2@[::1", "holds a login"),
+        ("http://127.0.0.1:port", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://a b", "is no address"),
+    ],
+)
+def test_address_that_is_none_is_not_asked_and_no_login_in_it_is_shown(url: str, said: str) -> None:
+    (found,) = _wrong(online=True, WANDB_BASE_URL=url)
+    assert said in found
+    assert "hunter2" not in str(_look(online=True, WANDB_BASE_URL=url))
 
 
 def test_server_that_is_down_is_told_with_the_cure() -> None:

@@ -1,4 +1,4 @@
-"""OpenLineage is told by its own client, to a file or a server, in events that its schema allows."""
+"""OpenLineage is told by its own client, to a file or a server, in events that are valid."""
 
 from __future__ import annotations
 

@@ -47,6 +47,34 @@ finish_run()
     }  # fmt: skip
 
 
+def test_settings_may_have_names_that_are_no_text(shell: Shell) -> None:
+    """A schedule by step, as JSON writes it; what is secret is removed all the same."""
+    shell.python(f"""{KIT}
+import dataclasses
+@dataclasses.dataclass
+class Settings:
+    lr: dict = dataclasses.field(default_factory=lambda: {{0: 0.1, 100: {{"hf_token": "x"}}}})
+init_wandb_from_env()
+log_wandb_config(Settings())
+finish_wandb()
+""")
+    (run,) = shell.server.world.runs.values()
+    assert run.config["lr"] == {"0": 0.1, "100": {"hf_token": "[redacted]"}}
+
+
+def test_run_of_wandb_is_finished_though_the_store_is_gone(shell: Shell) -> None:
+    shell.python(f"""{KIT}
+import os, pathlib
+init_wandb_from_env()
+os.rename("store", "away")
+pathlib.Path("store").write_text("no folder")
+finish_wandb(exit_code=3)
+assert wandb.run is None
+""", LINEAGE_STORE=f"file://{shell.folder}/store")  # fmt: skip
+    (run,) = shell.server.world.runs.values()
+    assert (run.state, shell.server.exits) == ("failed", [3])
+
+
 def test_server_sees_the_environment_of_a_job(shell: Shell) -> None:
     environ = {"NAME": "n", "RUN_GROUP": "", "GROUP": "g", "TAGS": "a, b", "JOB_TYPE": "eval"}
     shell.python(

@@ -1,0 +1,156 @@
+"""What goes to one server waits for no other, and what fails is tried again, listed or raised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nemotron import lineage
+from nemotron.lineage import Lineage, LiveMirror, MirrorUnready, VersionId
+from nemotron.lineage.commits import Entry
+from nemotron.lineage.events import Published
+from nemotron.lineage.index import queries
+from nemotron.lineage.mirror.base import Desk, Due, Mirror, Refused, Retry
+from nemotron.lineage.mirror.lease import Lease
+from nemotron.lineage.mirror.worker import Worker
+
+
+class Boxes(Mirror):
+    """Servers that are boxes; which one a run goes to is what its link says."""
+
+    name = "boxes"
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, list[str]] = {}
+        self.faults: dict[str, Exception] = {}
+        self.end: Exception | None = None
+
+    def concerns(self, entry: Entry, producer: Callable[[VersionId], str | None]) -> Iterable[Due]:
+        if isinstance(entry.event, Published):
+            yield Due(str(entry.event.version), entry.event.run or "")
+
+    def covers(self, run: str, link: Mapping[str, Any] | None) -> bool:
+        return True
+
+    def where(self, link: Mapping[str, Any] | None) -> str:
+        return str((link or {})["box"])
+
+    def check(self, link: Mapping[str, Any] | None) -> None:
+        fault = self.faults.get(self.where(link))
+        if fault is not None:
+            raise fault
+
+    @contextmanager
+    def opening(
+        self, run: str, link: Mapping[str, Any] | None, store: Lineage, lease: Lease
+    ) -> Iterator[Desk]:
+        yield _Box(self.boxes.setdefault(self.where(link), []))
+        if self.end is not None:
+            raise self.end
+
+
+class _Box(Desk):
+    def __init__(self, box: list[str]) -> None:
+        self._box = box
+
+    def deliver(self, due: Due) -> Mapping[str, Mapping[str, Any]]:
+        self._box.append(due.subject)
+        return {due.subject: {"name": due.subject}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Lineage]:
+    """A store with a run for each of two servers, that of the first before the other."""
+    with lineage.open(tmp_path / "l.db", environ={}) as store:
+        for box in ("old", "new"):
+            with store.run(box) as run:
+                run.record_name("boxes", {"box": box})
+                run.publish(box, path=box, type="model", external=True)
+        yield store
+
+
+@pytest.fixture
+def boxes() -> Boxes:
+    return Boxes()
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_server_that_does_not_answer_holds_up_no_other(
+    store: Lineage, boxes: Boxes, *, patient: bool
+) -> None:
+    boxes.faults["old"] = Retry("nobody is there any more")
+    worker = Worker(store, boxes)
+    assert worker.work(patient=patient) == 1
+    assert boxes.boxes == {"new": ["art://new:v1"]}
+    assert worker.is_hopeful
+    assert 0 < worker.next_try() <= 1
+    assert worker.work() == 0  # it is left alone for a while
+    boxes.faults.clear()
+    assert worker.work(patient=False) == 1
+    assert not worker.is_hopeful
+
+
+def test_server_that_cannot_be_used_holds_up_no_other_and_is_told(
+    store: Lineage, boxes: Boxes
+) -> None:
+    boxes.faults["old"] = MirrorUnready("no login for http://me:hunter2hunter2@old")
+    worker = Worker(store, boxes)
+    with pytest.raises(MirrorUnready, match=r"no login for http://\[redacted\]@old"):
+        worker.work()
+    assert (worker.delivered, boxes.boxes) == (1, {"new": ["art://new:v1"]})
+
+
+def test_end_that_is_refused_loses_nothing_that_arrived(
+    store: Lineage, boxes: Boxes, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes.end = Refused("it was finished before")
+    worker = Worker(store, boxes)
+    assert worker.work() == 2
+    assert worker.status().left == 0
+    assert "boxes refused the end of run:" in caplog.text
+
+
+def test_rows_in_memory_begin_where_a_run_that_nobody_heard_of_can(store: Lineage) -> None:
+    """On the rank that has the W&B run and not the store: a long history is not read for it."""
+    with store.reading() as db:
+        assert queries.commit_before_run(db, "not-there-yet") == store.journal.head().number
+        first = store.runs()[-1].id
+        assert queries.commit_before_run(db, first) == 0
+
+
+def test_folder_that_is_away_for_a_while_ends_no_delivery(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread in training goes on once the share is back."""
+
+    class Run:
+        """What a live run of the SDK tells of itself."""
+
+        entity, project, id, url = "e", "p", "r", None
+        settings = SimpleNamespace(base_url="http://127.0.0.1:1", api_key=None)
+
+    place = tmp_path / "store"
+    with lineage.open(place, environ={}) as store, store.run("train") as run:
+        run.record_name("wandb", {"id": "r", "project": "p"})
+        mirror = LiveMirror(Run(), store=place, environ={}, interval=0.01)
+        looked = threading.Event()
+        passes = mirror._pass
+        mirror._pass = lambda worker: (looked.set(), passes(worker))[1]  # type: ignore[method-assign]
+        mirror.join(run.id)
+        assert looked.wait(30)
+        (place / "commits").rename(place / "away")
+        for _ in range(3):
+            looked.clear()
+            assert looked.wait(30)
+        (place / "away").rename(place / "commits")
+        looked.clear()
+        assert looked.wait(30)
+        mirror.close(0)
+        assert "the store cannot be read now: commit 1 is not there" in caplog.text
+        assert mirror.failures == 0
