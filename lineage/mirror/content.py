@@ -81,15 +81,18 @@ def of_version(
     content = event.digest or event.fingerprint or str(version.id)
     references = {_REFERENCE: (_address(place), content)} if place.path else {}
     attached = {} if isinstance(event, Imported) else event.attached
-    for inside, where in attached.items():
+    files = {}
+    for name, where in attached.items():
+        inside = f"attached/{name}" if name in (FILE, _REFERENCE) else name  # these are taken
         if "://" in where:
             references[inside] = (where, content)
+        else:
+            files[inside] = where
     return Draft(
         name=encode(version.name), type=type_name(event.type),
         metadata=metadata_of(version, inputs, store=store),
         aliases=(version_alias(version.number), *aliases), lineage=_lines(said),
-        references=references,
-        files={i: path for i, path in attached.items() if "://" not in path and i != FILE},
+        references=references, files=files,
     )  # fmt: skip
 
 

@@ -33,10 +33,14 @@ def sdk() -> Any:
 
 
 def own_faults() -> tuple[type[Exception], ...]:
-    """Return what the SDK raises of its own; some calls let the second through as it is."""
-    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    """Return what the SDK raises of its own; some calls let the second through as it is.
 
-    return sdk().Error, WandbApiFailedError
+    The third means that its helper is gone, or the run it worked for.
+    """
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
+
+    return sdk().Error, WandbApiFailedError, HandleAbandonedError
 
 
 def app_url(base_url: str) -> str:

@@ -11,10 +11,11 @@ import random
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from errno import EACCES, EPERM, EROFS
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..errors import MirrorUnready, StoreError
+from ..errors import MirrorUnready, StoreError, StoreReadOnly
 from ..events import Receipt
 from ..index import queries
 from ..journal.kinds import open_shelf
@@ -172,9 +173,18 @@ class Worker:
 
     def _run(self, run: str, now: float, stop: Callable[[], bool]) -> None:
         self._mirror.check(self._link(run))
-        lease = Lease.take(
-            self._shelf, leases_of(self._mirror.name), f"run:{run}", helpers=self._mirror.helpers
-        )
+        try:
+            lease = Lease.take(
+                self._shelf, leases_of(self._mirror.name), f"run:{run}",
+                helpers=self._mirror.helpers,
+            )  # fmt: skip
+        except OSError as error:
+            if error.errno not in (EROFS, EACCES, EPERM):
+                raise
+            raise StoreReadOnly(
+                f"who delivers cannot be noted beside the journal ({error}); run it where the "
+                "store can be written"
+            ) from error
         if isinstance(lease, Holder):
             self._held[run] = lease
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import EACCES, EROFS
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, LiveMirror, MirrorUnready, VersionId
+from nemotron.lineage import Lineage, LiveMirror, MirrorUnready, StoreReadOnly, VersionId
 from nemotron.lineage.commits import Entry
 from nemotron.lineage.events import Published
 from nemotron.lineage.index import queries
 from nemotron.lineage.mirror.base import Desk, Due, Mirror, Refused, Retry
+from nemotron.lineage.mirror.content import Draft, of_version
 from nemotron.lineage.mirror.lease import Lease
 from nemotron.lineage.mirror.worker import Worker
+from nemotron.lineage.shelf import FolderShelf
 
 
 class Boxes(Mirror):
@@ -115,6 +119,21 @@ def test_end_that_is_refused_loses_nothing_that_arrived(
     assert "boxes refused the end of run:" in caplog.text
 
 
+@pytest.mark.parametrize("number", [EROFS, EACCES])
+def test_store_that_cannot_be_written_is_one_sentence(
+    store: Lineage, boxes: Boxes, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/ro/mirrors")
+
+    monkeypatch.setattr(FolderShelf, "put_new", refuse)
+    with pytest.raises(
+        StoreReadOnly, match=r"'/ro/mirrors'\); run it where the store can be writt"
+    ):
+        Worker(store, boxes).work()
+    assert not boxes.boxes
+
+
 def test_rows_in_memory_begin_where_a_run_that_nobody_heard_of_can(store: Lineage) -> None:
     """On the rank that has the W&B run and not the store: a long history is not read for it."""
     with store.reading() as db:
@@ -155,3 +174,25 @@ def test_folder_that_is_away_for_a_while_ends_no_delivery(
         mirror.close(0)
         assert "the store cannot be read now: " in caplog.text
         assert mirror.failures == 0
+
+
+def test_file_that_is_named_as_ours_lies_beside_it(store: Lineage, tmp_path: Path) -> None:
+    """Or W&B refuses the version for good, or shows the file in place of the folder."""
+    note = tmp_path / "note"
+    note.write_text("x")
+    attached = {"output": note, "lineage.json": note, "dir/output": note}
+    with store.run("train") as run:
+        by_file = run.publish("f", path=tmp_path, type="model", attach=attached)
+        attached = dict.fromkeys(attached, "https://example.com/x")
+        by_reference = run.publish("r", path=tmp_path, type="model", attach=attached)
+    names = {"attached/output", "attached/lineage.json", "dir/output"}
+    assert set(_draft(store, by_file).files) == names
+    references = _draft(store, by_reference).references
+    assert set(references) == names | {"output"}
+    assert references["output"][0] == f"file://{tmp_path}"
+
+
+def _draft(store: Lineage, version: lineage.Version) -> Draft:
+    (commit,) = store.journal.read(version.commit - 1, version.commit)
+    (event,) = (e.event for e in commit.entries if isinstance(e.event, Published))
+    return of_version(version, event, (), store=store.journal.id, aliases=())

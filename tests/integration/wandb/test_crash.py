@@ -282,6 +282,37 @@ def test_what_wandb_lost_is_sent_anew_when_asked(shell: Shell) -> None:
     assert "art://m:v2" in json.dumps([e.metadata for e in shell.server.world.versions("e/p/m")])
 
 
+def test_forked_workers_neither_hold_up_nor_double_anything(shell: Shell) -> None:
+    """As loaders of data fork them, while the thread is at work."""
+    process = shell.start(TRAIN.replace("    if step % 3", """
+    if step % 4 == 0:
+        import multiprocessing
+        with multiprocessing.get_context("fork").Pool(2) as pool: pool.map(abs, range(8))
+    if step % 3""") + END, "12", "0.05")  # fmt: skip
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert _check(shell) == 12
+    assert [run.state for run in shell.server.world.runs.values()] == ["finished"]
+
+
+def test_uploads_that_the_server_never_takes_hold_no_end_that_has_a_limit(shell: Shell) -> None:
+    """Without ``WANDB_FINISH_TIMEOUT`` the SDK's own finish waits for them, for ever."""
+    wandb = pytest.importorskip("wandb")
+    if "finish_timeout" not in wandb.Settings.model_fields:
+        pytest.skip("this wandb knows no limit of its own")
+    process = shell.start(TRAIN + END + "\nprint('END', flush=True)\n", "2", "0",
+                          LINEAGE_MIRROR_DRAIN="2", WANDB_FINISH_TIMEOUT="3")  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    shell.server.faults.hang("CommitArtifact")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "END\n"), err
+    assert "deliver them with: lineage sync" in err
+    shell.server.faults.clear()
+    shell.lineage("sync", timeout=200)
+    assert _check(shell) == 2
+
+
 def test_terminated_training_waits_for_nothing(shell: Shell) -> None:
     process = shell.start(TRAIN + "\ntime.sleep(60)\n", "3", "0", LINEAGE_MIRROR_DRAIN="20")
     assert process.stdout is not None
