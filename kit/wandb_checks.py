@@ -157,7 +157,8 @@ def _server(url: str | None, release: str | None) -> Found:
 
 
 def _answer(url: str, environ: Mapping[str, str]) -> Found:
-    """Ask who is logged in; that needs no SDK."""
+    """Ask who is logged in; that needs no SDK. The key is that of this server, of no other."""
+    environ = {**environ, "WANDB_BASE_URL": url}
     key = find_wandb_key(environ)
     body = json.dumps({"query": "query Viewer { viewer { id entity } }"}).encode()
     try:

@@ -63,6 +63,7 @@ class Lease:
         self._term, self._clock, self._helpers = term, clock, helpers
         self._key = hashlib.sha256(what.encode()).hexdigest()[:24]
         self._stop = threading.Event()
+        self._writing = threading.Lock()  # what is given back is not taken again by a renewal
         self._lost = self._is_busy = False
 
     @classmethod
@@ -133,7 +134,7 @@ class Lease:
         """Give it back, for the next one to take at once."""
         self._stop.set()
         if self._shelf is not None:
-            with suppress(StoreError, OSError):  # then it expires
+            with self._writing, suppress(StoreError, OSError):  # then it expires
                 if self.is_mine:
                     self._shelf.put_over(self._name(self.fence), b'{"released":true}\n')
 
@@ -153,8 +154,8 @@ class Lease:
 
     def _write(self) -> None:
         if self._shelf is not None:
-            with suppress(StoreError, OSError):  # the next time, or somebody else goes on
-                if self.is_mine:
+            with self._writing, suppress(StoreError, OSError):  # the next time, or another goes on
+                if self.is_mine and not self._stop.is_set():
                     self._shelf.put_over(self._name(self.fence), self._text())
 
     def _text(self) -> bytes:

@@ -214,3 +214,15 @@ def test_server_that_is_down_is_told_with_the_cure() -> None:
     (said,) = _wrong(online=True, WANDB_BASE_URL=url)
     assert "does not answer" in said
     assert "delivered later" in said
+
+
+def test_key_of_one_server_is_not_shown_to_another(tmp_path: Path) -> None:
+    """A server of one's own, named by env.toml, beside a login at W&B's own service."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    netrc.chmod(0o600)
+    with _serving(200, None) as (url, logins):
+        Path("env.toml").write_text(f'[wandb]\nproject = "p"\nbase_url = "{url}"\n')
+        said = _wrong(online=True, NETRC=str(netrc))
+    assert logins == [""]
+    assert any("answers, and knows no such login; " in each for each in said)

@@ -131,6 +131,31 @@ def test_many_at_once_and_one_gets_it(shelf: FolderShelf, clock: Hand) -> None:
     assert len(taken) == 8
 
 
+def test_renewal_under_way_takes_nothing_back_that_is_given_back(
+    tmp_path: Path, clock: Hand
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(FolderShelf):
+        def put_over(self, name: str, data: bytes) -> None:
+            if b"released" not in data:
+                begun.set()
+                assert go_on.wait(10)
+            super().put_over(name, data)
+
+    lease = _take(Slow(str(tmp_path)), clock)
+    renewal = threading.Thread(target=lease.mark_busy)
+    renewal.start()
+    assert begun.wait(10)
+    end = threading.Thread(target=lease.release)
+    end.start()
+    end.join(0.2)  # it may have to wait
+    go_on.set()
+    renewal.join()
+    end.join()
+    assert isinstance(Lease.take(FolderShelf(str(tmp_path)), FOLDER, "run:1", clock=clock), Lease)
+
+
 def test_journal_in_memory_has_one_process_and_needs_none(clock: Hand) -> None:
     assert open_shelf("memory:") is None
     for _ in range(2):

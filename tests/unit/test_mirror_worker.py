@@ -127,9 +127,7 @@ def test_store_that_cannot_be_written_is_one_sentence(
         raise OSError(number, os.strerror(number), "/ro/mirrors")
 
     monkeypatch.setattr(FolderShelf, "put_new", refuse)
-    with pytest.raises(
-        StoreReadOnly, match=r"'/ro/mirrors'\); run it where the store can be writt"
-    ):
+    with pytest.raises(StoreReadOnly, match=r"'/ro/mirrors'\); run it where the store"):
         Worker(store, boxes).work()
     assert not boxes.boxes
 
