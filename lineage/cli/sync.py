@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from ..errors import LineageError, MirrorUnready
+from ..errors import MirrorUnready, StoreError
 from .commands import Command, Commands, open_store
 from .exits import OK, UNDELIVERED
 from .foreign import seconds
@@ -76,7 +77,10 @@ def _deliver(workers: list[Worker], words: Words) -> None:
                 try:
                     _bring_up(worker, move, began)
                     faults.pop(worker.name, None)
-                except MirrorUnready as error:
+                except (MirrorUnready, StoreError, OSError, sqlite3.Error) as error:
+                    if words.watch is None and not isinstance(error, MirrorUnready):
+                        raise
+                    # who watches goes on: a server comes back, a share is mounted again
                     if faults.get(worker.name) != str(error):
                         faults[worker.name] = str(error)
                         _complain(error)
@@ -116,7 +120,7 @@ def _bring_up(worker: Worker, move: Progress, began: float) -> None:
         raise fault
 
 
-def _complain(error: LineageError) -> None:
+def _complain(error: Exception) -> None:
     sys.stderr.write(f"lineage: {error}\n")
 
 

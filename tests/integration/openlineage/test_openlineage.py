@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -312,3 +313,43 @@ def test_no_login_in_an_address_is_shown(folder: Path) -> None:
     said = _sync(folder, status=11, OPENLINEAGE_URL="http://me:hunter2hunter2@no host")
     assert "the settings of the OpenLineage client do not work" in said
     assert "hunter2" not in said
+
+
+def test_who_watches_goes_on_when_the_store_is_back(folder: Path) -> None:
+    place = folder / "store"
+
+    def train() -> None:
+        with lineage.open(place, environ={}) as store, store.run("train") as run:
+            run.publish("m", path="m", type="model", external=True)
+
+    train()
+    with (folder / "said").open("w") as said:
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "nemotron.lineage.cli.main", "sync", "--watch", "0.05"],
+            cwd=folder, stdout=said, stderr=said,
+            env={
+                **os.environ, "PYTHONPATH": str(ROOT / "tools" / "ns"), **_to_file(folder),
+                "LINEAGE_STORE": str(place), "LINEAGE_MIRRORS": "openlineage",
+            },
+        )  # fmt: skip
+    try:
+        _wait_until(lambda: (folder / "events").exists() and len(_lines(folder)) == 3)
+        place.rename(folder / "away")
+        place.write_text("no folder")
+        _wait_until(lambda: "Not a directory" in (folder / "said").read_text())
+        place.unlink()
+        (folder / "away").rename(place)
+        train()
+        _wait_until(lambda: len(_lines(folder)) == 6)
+        assert watching.poll() is None
+    finally:
+        watching.kill()
+        watching.wait()
+    assert "Traceback" not in (folder / "said").read_text()
+
+
+def _wait_until(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
