@@ -86,6 +86,8 @@ def init_wandb_if_configured(
 
     Raises:
         ImportError: there is a project, and wandb is not installed.
+        wandb.Error: what the SDK raises when it cannot begin a run: a wrong login, or a server that
+            does not answer for 90 seconds. ``WANDB_MODE=offline`` begins one without a server.
     """
     start(wandb_config, job_type, tags=tags or ())
 

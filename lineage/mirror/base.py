@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..registry import Lineage
     from .lease import Lease
 
-__all__ = ["Desk", "Due", "Mirror", "Refused", "Retry", "Waits"]
+__all__ = ["Desk", "Due", "Elsewhere", "Mirror", "Refused", "Retry", "Waits"]
 
 
 class Retry(Exception):
@@ -34,6 +34,10 @@ class Refused(Exception):
 
 class Waits(Exception):
     """Something else has to arrive first."""
+
+
+class Elsewhere(Waits):
+    """Another process has to deliver it: waiting for it here is in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Desk(ABC):
             Retry: it may work later. Nothing else is sent to this server until then.
             Refused: it never will as it is. Others go on.
             Waits: it depends on something that has not arrived.
+            Elsewhere: this process cannot deliver it.
         """
 
 

@@ -74,6 +74,7 @@ class LiveMirror:
         self._passes = 0
         self._warned: set[str] = set()
         self.left = 0  # as the thread last knew
+        self._in_vain = 0  # how many of these this process cannot deliver
         self.failures = 0
 
     @property
@@ -129,7 +130,8 @@ class LiveMirror:
             wanted = self._passes + 1 + self._is_busy
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._is_over or (self._passes >= wanted and not self.left), seconds
+                lambda: self._is_over or (self._passes >= wanted and self.left <= self._in_vain),
+                seconds,
             )
             self._deadline = None
             self._patience = max(0.0, self._patience - (time.monotonic() - began))
@@ -182,9 +184,10 @@ class LiveMirror:
 
     def _deliver(self, worker: Worker) -> None:
         while not self._is_closed:
-            left, pause = self._pass(worker)
+            left, in_vain, pause = self._pass(worker)
             with self._changed:
                 self.left, self._passes = left, self._passes + 1
+                self._in_vain = in_vain
                 self._changed.notify_all()
                 self._is_busy = False
                 if not self._is_closed:
@@ -192,19 +195,24 @@ class LiveMirror:
                     self._changed.wait(_AGAIN if hurried else min(pause, self._interval))
                 self._is_busy = True
 
-    def _pass(self, worker: Worker) -> tuple[int, float]:
-        """Deliver what can be delivered now; return what is left and the seconds to the next."""
+    def _pass(self, worker: Worker) -> tuple[int, int, float]:
+        """Deliver what can be delivered now.
+
+        Returns:
+            What is left, how much of it another process has to deliver, the seconds to the next.
+        """
         try:
             try:
                 worker.work(stop=self._must_stop, patient=self._deadline is None)
             except MirrorUnready as error:
                 self._warn("W&B cannot be used", error)
             left = worker.status().left
-            return left, self._interval if not left else max(_AGAIN, worker.next_try())
+            pause = self._interval if not left else max(_AGAIN, worker.next_try())
+            return left, worker.in_vain, pause
         except (StoreError, OSError, sqlite3.Error) as error:
             # a server restarts, a share hangs: what is left is counted when it is back
             self._warn("the store cannot be read now", error)
-            return max(self.left, 1), self._interval
+            return max(self.left, 1), 0, self._interval
 
     def _warn(self, what: str, error: Exception) -> None:
         if what not in self._warned:

@@ -18,7 +18,7 @@ from ..grammar import LATEST
 from ..index import queries
 from ..model import RunStatus, VersionId
 from ..source import SourceURI
-from .base import Desk, Due, Refused, Waits
+from .base import Desk, Due, Elsewhere, Refused, Waits
 from .content import KEY, of_source, of_version, source_alias
 from .lease import Holder, Lease, leases_of
 from .names import encode, source_name, version_alias
@@ -124,10 +124,10 @@ class WandbDesk(Desk):
         live = self._mirror.live
         if live is not None and live.path == self._path:
             if not live.is_open:
-                raise Waits("the W&B run has ended in this process; deliver with: lineage sync")
+                raise Elsewhere("the W&B run has ended in this process; deliver with: lineage sync")
             return live
         if live is not None:
-            raise Waits(f"W&B run {self._path} is not live here; deliver with: lineage sync")
+            raise Elsewhere(f"W&B run {self._path} is not live here; deliver with: lineage sync")
         if self._live is None:
             told = None
             if not self._link or self._link.get("made"):

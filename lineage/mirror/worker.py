@@ -19,7 +19,7 @@ from ..errors import MirrorUnready, StoreError, StoreReadOnly
 from ..events import Receipt
 from ..index import queries
 from ..journal.kinds import open_shelf
-from .base import Due, Refused, Retry, Waits
+from .base import Due, Elsewhere, Refused, Retry, Waits
 from .deliveries import Dead, Deliveries, Waiting
 from .lease import Holder, Lease, leases_of
 
@@ -104,6 +104,7 @@ class Worker:
         self._outages: dict[str, _Outage] = {}  # by server
         self._settled = 0.0
         self.delivered = self.faults = 0
+        self._elsewhere: set[str] = set()  # subjects that this process cannot deliver
 
     # ------------------------------------------------------------------------ working
 
@@ -209,6 +210,8 @@ class Worker:
         try:
             arrived = desk.deliver(due)
         except Waits as error:
+            if isinstance(error, Elsewhere):
+                self._elsewhere.add(due.subject)
             self.deliveries.note_waiting(due, str(error), self._clock() + _SOON)
         except Refused as error:
             self.deliveries.note_dead(due, self._clean(error))
@@ -277,6 +280,14 @@ class Worker:
         """Whether something failed, or was taken, that may work when it is tried again."""
         passing = any(holder.is_passing for holder in self._held.values())
         return passing or bool(self._outages) or self.deliveries.is_trying()
+
+    @property
+    def in_vain(self) -> int:
+        """How many of the subjects that are left this process cannot deliver."""
+        if not self._elsewhere:
+            return 0
+        dues = (due for each in self._covered() for due in self._due(each.run, inf))
+        return sum(due.subject in self._elsewhere for due in dues)
 
     def revive(self) -> int:
         """Have what was refused tried again, and return how many subjects that are."""

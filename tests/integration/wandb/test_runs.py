@@ -136,6 +136,28 @@ wandb.finish()
     assert len(set(links)) == 1
 
 
+def test_more_runs_of_wandb_beside_one_of_ours_wait_for_nothing(shell: Shell) -> None:
+    """A sweep in a loop: the lineage run is the first of them, and ``lineage sync`` delivers."""
+    took = shell.python(f"""{KIT}
+import time
+tracking = track(name="sweep")
+for n in range(3):
+    wandb.init(project="p", entity="e")
+    tracking.run.publish("m", path=f"{{n}}.pt", type="model", external=True)
+    time.sleep(0.5)
+    began = time.monotonic()
+    wandb.finish()
+    print(time.monotonic() - began)
+tracking.end()
+""", LINEAGE_MIRROR_DRAIN="40").split()  # fmt: skip
+    assert max(map(float, took)) < 20
+    assert "not in W&B yet; deliver them with: lineage sync" in shell.said
+    shell.lineage("sync")
+    world = shell.server.world
+    (first,) = {each.run for each in world.versions("e/p/m")}
+    assert (len(world.versions()), first) == (3, next(iter(world.runs.values())).name)
+
+
 def test_run_that_the_script_starts_itself_is_linked_once_training_is_tracked(
     shell: Shell,
 ) -> None:
