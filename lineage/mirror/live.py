@@ -207,12 +207,14 @@ class LiveMirror:
             except MirrorUnready as error:
                 self._warn("W&B cannot be used", error)
             left = worker.status().left
-            pause = self._interval if not left else max(_AGAIN, worker.next_try())
-            return left, worker.in_vain, pause
+            in_vain, pause = worker.in_vain, self._interval
+            if left:
+                pause = max(_AGAIN, worker.next_try())
         except (StoreError, OSError, sqlite3.Error) as error:
             # a server restarts, a share hangs: what is left is counted when it is back
             self._warn("the store cannot be read now", error)
             return max(self.left, 1), 0, self._interval
+        return left, in_vain, pause
 
     def _warn(self, what: str, error: Exception) -> None:
         if what not in self._warned:

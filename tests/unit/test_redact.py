@@ -110,3 +110,11 @@ def test_numbers_and_nothing_pass() -> None:
     values = {"password": None, "token": "", "secret": False, "loss": 0.5, "n": 3, "list": [1, "a"]}
     assert Redactor().value(values) == values
     assert Redactor().value({"password": 12345678}) == {"password": REDACTED}
+
+
+def test_names_that_are_no_text_stay_and_what_is_below_them_is_looked_at() -> None:
+    """As in a schedule by step, which a configuration may hold."""
+    value = {0: 0.1, 100: {"hf_token": "x"}, None: "a", (1, 2): "b"}
+    assert Redactor({"WANDB_API_KEY": "0123456789abcdef"}).value(value) == {
+        **value, 100: {"hf_token": "[redacted]"},
+    }  # fmt: skip
