@@ -73,7 +73,7 @@ class Desk(ABC):
             had to be brought along.
 
         Raises:
-            Retry: it may work later. Nothing else is sent to this server until then.
+            Retry: it may work later. Nothing else of this run is sent until then.
             Refused: it never will as it is. Others go on.
             Waits: it depends on something that has not arrived.
             Elsewhere: this process cannot deliver it.

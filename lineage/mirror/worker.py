@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from errno import EACCES, EPERM, EROFS
@@ -37,15 +38,29 @@ _FIRST, _LONGEST = 1.0, 300.0  # seconds between attempts, growing
 _BATCH = 200  # receipts in one event
 _OFTEN = 5.0  # seconds after which what arrived gets its receipt, in the middle of a run
 _HOPELESS = 10  # attempts after which a fault of ours counts as a refusal
+_ENOUGH = 3  # runs that fail in one pass: then it is the server
 _SOON = 2.0  # seconds after which what waits for another one is looked at again
 
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """A server that did not answer, how often, and when it is asked again."""
+    """A server that did not answer or a run that failed, how often, and when it is tried again."""
 
     attempts: int = 0
     until: float = 0.0
+
+
+@dataclass(slots=True)
+class _Shut:
+    """Servers that are left alone for the rest of a pass, and how many of their runs failed."""
+
+    faults: dict[str, MirrorUnready | None] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def failed(self, where: str) -> int:
+        """Count a run that failed."""
+        self.failures[where] += 1
+        return self.failures[where]
 
 
 @dataclass(slots=True)
@@ -101,7 +116,7 @@ class Worker:
         self._shelf = store.journal.shelf or open_shelf(store.journal.address)
         self._random = random.Random()  # noqa: S311 - the stream that training seeded is left alone
         self._held: dict[str, Holder] = {}
-        self._outages: dict[str, _Outage] = {}  # by server
+        self._outages: dict[str, _Outage] = {}  # by server, and by run
         self._settled = 0.0
         self.delivered = self.faults = 0
         self._elsewhere: set[str] = set()  # subjects that this process cannot deliver
@@ -124,7 +139,7 @@ class Worker:
         self._catch_up()
         self._settle()
         self._held.clear()
-        shut: dict[str, MirrorUnready | None] = {}  # servers that are left alone in this pass
+        shut = _Shut()
         try:
             for waiting in self.deliveries.runs():
                 if stop():
@@ -132,48 +147,53 @@ class Worker:
                 self._visit(waiting.run, now, shut, stop)
         finally:
             self._settle()
-        for fault in filter(None, shut.values()):
+        for fault in filter(None, shut.faults.values()):
             raise MirrorUnready(self._clean(fault)) from fault
         return self.delivered - before
 
     def next_try(self) -> float:
         """Return the seconds until something may be tried again; 0 for now, inf for never."""
         due = [
-            max(self._outage(each.run).until, self.deliveries.next_try(each.run))
+            max(self._until(each.run), self.deliveries.next_try(each.run))
             for each in self._covered()
         ]
         return max(0.0, min(due, default=inf) - self._clock())
 
-    def _outage(self, run: str) -> _Outage:
-        return self._outages.get(self._mirror.where(self._link(run)), _Outage())
+    def _until(self, run: str) -> float:
+        """Return when a run, or the server that it goes to, is tried again."""
+        places = (run, self._mirror.where(self._link(run)))
+        return max(self._outages.get(each, _Outage()).until for each in places)
 
-    def _visit(
-        self, run: str, now: float, shut: dict[str, MirrorUnready | None], stop: Callable[[], bool]
-    ) -> None:
-        """Deliver a run, unless its server is known not to answer: that is to hold up no other."""
+    def _visit(self, run: str, now: float, shut: _Shut, stop: Callable[[], bool]) -> None:
+        """Deliver a run. One that fails holds up no other, a server no other server."""
         if not self._due(run, now):
             return
         where = self._mirror.where(self._link(run))
-        before = self._outages.get(where, _Outage())
-        if where in shut or now < before.until:
+        if where in shut.faults or now < self._until(run):
             return
+        place = where
         try:
+            self._mirror.check(self._link(run))
+            self._outages.pop(where, None)
+            place = run
             self._run(run, now, stop)
+            self._outages.pop(run, None)
         except Retry as error:
-            shut[where] = None
-            attempts = before.attempts + 1
-            self._outages[where] = _Outage(attempts, self._clock() + self._pause(attempts))
-            _log.info("%s does not answer: %s", self._mirror.name, self._clean(error))
+            self._back_off(place, error)
+            if shut.failed(where) >= _ENOUGH or place == where:
+                shut.faults[where] = None
         except MirrorUnready as error:
-            shut[where] = error
+            shut.faults[where] = error
         except Refused as error:  # what was delivered has arrived all the same
             _log.warning("%s refused the end of run:%s: %s", self._mirror.name, run,
                          self._clean(error))  # fmt: skip
-        else:
-            self._outages.pop(where, None)
+
+    def _back_off(self, place: str, error: Retry) -> None:
+        attempts = self._outages.get(place, _Outage()).attempts + 1
+        self._outages[place] = _Outage(attempts, self._clock() + self._pause(attempts))
+        _log.info("%s does not answer: %s", self._mirror.name, self._clean(error))
 
     def _run(self, run: str, now: float, stop: Callable[[], bool]) -> None:
-        self._mirror.check(self._link(run))
         try:
             lease = Lease.take(
                 self._shelf, leases_of(self._mirror.name), f"run:{run}",

@@ -33,6 +33,8 @@ class Boxes(Mirror):
         self.boxes: dict[str, list[str]] = {}
         self.faults: dict[str, Exception] = {}
         self.end: Exception | None = None
+        self.stuck = ""  # versions of this name are never taken
+        self.tried: list[str] = []
 
     def concerns(self, entry: Entry, producer: Callable[[VersionId], str | None]) -> Iterable[Due]:
         if isinstance(entry.event, Published):
@@ -53,16 +55,19 @@ class Boxes(Mirror):
     def opening(
         self, run: str, link: Mapping[str, Any] | None, store: Lineage, lease: Lease
     ) -> Iterator[Desk]:
-        yield _Box(self.boxes.setdefault(self.where(link), []))
+        yield _Box(self, self.boxes.setdefault(self.where(link), []))
         if self.end is not None:
             raise self.end
 
 
 class _Box(Desk):
-    def __init__(self, box: list[str]) -> None:
-        self._box = box
+    def __init__(self, mirror: Boxes, box: list[str]) -> None:
+        self._mirror, self._box = mirror, box
 
     def deliver(self, due: Due) -> Mapping[str, Mapping[str, Any]]:
+        self._mirror.tried.append(due.subject)
+        if due.subject.startswith(f"art://{self._mirror.stuck}:"):
+            raise Retry("409: it was removed")
         self._box.append(due.subject)
         return {due.subject: {"name": due.subject}}
 
@@ -117,6 +122,26 @@ def test_end_that_is_refused_loses_nothing_that_arrived(
     assert worker.work() == 2
     assert worker.status().left == 0
     assert "boxes refused the end of run:" in caplog.text
+
+
+def test_run_that_its_server_never_takes_holds_up_no_other(store: Lineage, boxes: Boxes) -> None:
+    for name in ("stuck", "stuck", "stuck", "stuck", "fine"):
+        with store.run(name) as run:
+            run.record_name("boxes", {"box": "new"})
+            for n in range(5):
+                run.publish(name, path=f"{name}-{n}", type="model", external=True)
+    boxes.stuck = "stuck"
+    now = [1000.0]
+    worker = Worker(store, boxes, clock=lambda: now[0])
+    assert worker.work() == 2
+    assert boxes.tried.count("art://stuck:v1") == 1
+    assert len(boxes.tried) == 2 + 3  # three runs failed: it seems to be the server
+    now[0] += 0.1
+    assert worker.work() == 5  # and it is not: the runs that failed are left alone for a while
+    assert worker.is_hopeful
+    boxes.stuck = ""
+    assert worker.work(patient=False) == 20
+    assert not worker.is_hopeful
 
 
 @pytest.mark.parametrize("number", [EROFS, EACCES])
