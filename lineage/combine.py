@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
 from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
-from .events import Event, Published, RunEnded, RunStarted, SucceededBy, Used
+from .events import Event, Published, RunEnded, RunStarted, Used
 from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
@@ -22,7 +22,7 @@ from .process import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .intake import Writer
+    from .intake import Intakes, Writer
     from .journal.ledger import Conditions
 
 __all__ = ["Combiner"]
@@ -95,25 +95,29 @@ class Combiner(PerProcess):
                             raise
             return self._commit_in_crowd(event)
 
-    def combine(self, folders: Iterable[str] = ()) -> int:
+    def combine(self, folders: Iterable[str] = (), intakes: Iterable[Intakes] = ()) -> int:
         """Commit all that is pending, and return how many records that were.
 
         Where a newer release or a successor has to take them, they are left alone.
 
         Args:
             folders: where to look besides where readers look anyway.
+            intakes: those of stores that this one goes on from.
         """
-        folders = tuple(folders)
+        folders, intakes = tuple(folders), tuple(intakes)
         self._own()
         taken = 0
         with self._lock:
             while True:
                 with suppress(HeadMoved), self._journal.turn(GATE_TIMEOUT) as turn:
                     conditions = turn.ledger.conditions()
-                    if conditions.unknown is not None or conditions.successor is not None:
+                    if conditions.obstacle:
                         _log.warning("pending records are left for a newer release or store")
                         return taken
-                    pending = turn.pending((*conditions.intakes, *folders))[:_BATCH]
+                    pending = turn.pending((*conditions.intakes, *folders))
+                    for each in intakes:
+                        pending += each.pending(turn.ledger.mark)
+                    pending = in_order(pending)[:_BATCH]
                     if not pending:
                         return taken
                     self._write(turn, pending)
@@ -142,7 +146,7 @@ class Combiner(PerProcess):
                     raise self._parked(entry, error) from error
                 self._pause()
             except StoreBusy as error:
-                if not patient:
+                if not patient or error.record is not None:  # it waits already
                     raise
                 if doubt is not None:
                     raise self._parked(entry, doubt) from error
@@ -196,6 +200,14 @@ class Combiner(PerProcess):
                 if time.monotonic() - began > _UNREACHABLE:
                     raise self._kept(event, StoreBusy, str(error), record) from error
                 self._pause()
+            except (OSError, StoreError) as error:
+                if isinstance(error, StoreTooNew) or getattr(error, "record", None) is not None:
+                    raise  # it says that the record waits
+                # whoever is told that nothing was written would write it again
+                outcome = self._landed(own)
+                if outcome is None:
+                    raise self._kept(event, StoreBusy, str(error), record) from error
+                return outcome
         why = f"others won for {_PATIENCE:g} s"
         raise self._kept(event, StoreBusy, why, record)
 
@@ -271,25 +283,19 @@ class Combiner(PerProcess):
     def _check_conditions(self, turn: Turn, event: Event, record: str | None = None) -> Conditions:
         conditions = turn.ledger.conditions()
         if conditions.successor is not None:
-            where = self._successor(turn) or f"journal {conditions.successor}"
-            why = f"{self._journal.address} ended and goes on as {where}; open that one"
+            ended, place = self._journal.successor(), self._journal.address
+            where = (ended and ended.store) or f"journal {conditions.successor}"
+            why = f"{place} ended and goes on as {where}; open that one"
             if not _may_wait(event):
                 raise StoreError(why)
             record = record or self._own_intake().write(event).id
-            message = f"{why}. Record {record} is safe in the intake. Try: lineage recover"
+            advice = f"lineage recover {place} --store {where}"
+            message = f"{why}. Record {record} is safe in the intake. Try: {advice}"
             raise StoreBusy(message, record=record)
         if conditions.unknown is not None:
             why = f"the store holds {conditions.unknown!r} events of a newer release"
             raise self._kept(event, StoreTooNew, why, record)
         return conditions
-
-    def _successor(self, turn: Turn) -> str | None:
-        """Return the address of the store that goes on where this one ended."""
-        for commit in self._journal.read(turn.head.number - 1, turn.head.number):
-            for entry in commit.entries:
-                if isinstance(entry.event, SucceededBy):
-                    return entry.event.store
-        return None
 
     def _kept(
         self, event: Event, error: type[StoreError], why: str, record: str | None = None

@@ -155,7 +155,8 @@ class DirectoryJournal(NumberedJournal):
 
     def _newest(self, known: int) -> Head:
         self._learned = now()
-        known = max(known, self._seen)
+        # what was copied in several goes may lie alone first and in packs behind that
+        known = max(known, self._seen) or self._packs.last()
         return Head(max(known, self._last_number(known)), "", "")
 
     def _last_number(self, known: int) -> int:

@@ -230,6 +230,18 @@ def test_redaction_reaches_what_is_packed_and_lies_alone_too(store: Lineage) -> 
         assert audit.fsck(store).is_clean
 
 
+def test_redaction_does_not_undo_that_of_another_host(store: Lineage) -> None:
+    with store, lineage.open(store.journal.address) as other:
+        _fill(store, *range(1, 36))
+        _journal(store).tidy(age=0)
+        assert [c.number for c in store.journal.read(0, 10)] == list(range(1, 11))  # held from now
+        assert audit.redact(other, "model:v5", "leak") == 1
+        assert audit.redact(store, "model:v6", "leak") == 1
+        for text in (b"planted-5", b"planted-6"):
+            _must_hold_nowhere(store, text)
+        assert audit.fsck(store).is_clean
+
+
 def test_redaction_in_the_middle_of_packing_is_not_undone(
     store: Lineage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
