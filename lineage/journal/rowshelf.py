@@ -26,8 +26,14 @@ SELECT data FROM {schema}.shelf WHERE name=%(name)s AND part BETWEEN %(first)s A
     AND EXISTS(SELECT FROM {schema}.shelf WHERE name=%(name)s AND part=0) ORDER BY part"""
 _NEW = """
 INSERT INTO {schema}.shelf VALUES(%(name)s, 0, %(data)s) ON CONFLICT DO NOTHING RETURNING part"""
-_OVER = """
+_PUT = """
 INSERT INTO {schema}.shelf VALUES(%(name)s, %(part)s, %(data)s)
+    ON CONFLICT (name, part) DO UPDATE SET data=excluded.data"""
+# one statement: who reads meanwhile sees what was there before, or this
+_OVER = """
+WITH gone AS (DELETE FROM {schema}.shelf WHERE name=%(name)s AND part>=%(parts)s)
+INSERT INTO {schema}.shelf SELECT %(name)s, n - 1, data
+    FROM unnest(%(data)s::bytea[]) WITH ORDINALITY AS given(data, n)
     ON CONFLICT (name, part) DO UPDATE SET data=excluded.data"""
 _REMOVE = "DELETE FROM {schema}.shelf WHERE name=ANY(%(names)s)"
 
@@ -98,9 +104,7 @@ class RowShelf(Shelf):
     def put_over(self, name: str, data: bytes) -> None:
         """Put a content under a name, in place of what may be there."""
         parts = [data[at : at + _PART] for at in range(0, len(data), _PART)] or [b""]
-        self.remove([name])
-        for part in reversed(range(len(parts))):
-            self._ask((_OVER, {"name": name, "part": part, "data": parts[part]}))
+        self._ask((_OVER, {"name": name, "parts": len(parts), "data": parts}))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove contents."""
@@ -114,8 +118,8 @@ class RowShelf(Shelf):
             part = 0
             while data := file.read(_PART):
                 part += 1
-                self._ask((_OVER, {"name": name, "part": part, "data": data}))
-        self._ask((_OVER, {"name": name, "part": 0, "data": first}))
+                self._ask((_PUT, {"name": name, "part": part, "data": data}))
+        self._ask((_PUT, {"name": name, "part": 0, "data": first}))
 
     def fetch(self, name: str, path: str) -> None:
         """Copy a content to a file."""

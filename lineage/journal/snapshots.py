@@ -160,6 +160,8 @@ class Snapshots:
         assert self._shelf is not None  # the caller looked
         self._remove([name for _, name in self._notes(tables)[:-_KEPT]])
         kept = self._notes(tables)
+        if not kept:  # all were removed just now: something was redacted
+            return
         noted = {name.removesuffix(".json") for _, name in kept}
         self._shelf.remove([
             name for number, name in self._named(tables, ".db")

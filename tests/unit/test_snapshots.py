@@ -25,6 +25,7 @@ from nemotron.lineage.journal import projection
 from nemotron.lineage.journal.base import Journal
 from nemotron.lineage.journal.snapshots import Note, Snapshots
 from nemotron.lineage.model import VersionId
+from nemotron.lineage.shelf import Shelf
 from nemotron.lineage.snapshots import is_due, make_snapshots
 from nemotron.lineage.testing import publish
 from nemotron.lineage.upkeep import main
@@ -275,6 +276,25 @@ def test_content_that_somebody_died_over_is_removed_by_the_next(address: str) ->
         names = shelf.names("snapshots")
         assert "index-2-000000000010-left.db" not in names
         assert "index-2-000000000099-now.db" in names
+
+
+def test_snapshot_that_a_redaction_removes_while_it_is_put_is_no_fault(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lineage.open(folder) as store:
+        _fill(store, 1, 3)
+        journal = store.journal
+        assert journal.shelf is not None
+        real = type(journal.shelf).put_new
+
+        def put_and_lose(shelf: Shelf, name: str, data: bytes) -> None:
+            real(shelf, name, data)
+            Snapshots(journal).remove_all()
+            real(shelf, name.replace(".json", "-of-another-host.db"), b"on its way")
+
+        monkeypatch.setattr(type(journal.shelf), "put_new", put_and_lose)
+        assert len(make_snapshots(journal)) == 3
+        assert not [name for name in journal.shelf.names("snapshots") if name.endswith(".json")]
 
 
 def test_redaction_removes_snapshots_and_none_is_made_while_it_may_be_under_way(
