@@ -163,6 +163,7 @@ class Combiner(PerProcess):
         while True:
             with self._journal.turn(timeout, look=look) as turn:
                 if _is_taken(turn, entry):  # by an earlier attempt
+                    self._journal.confirm(turn.head.number)
                     return Outcome((), turn.ledger.outcome(entry.writer))
                 conditions = self._check_conditions(turn, entry.event)
                 pending = turn.pending(conditions.intakes)[:_BATCH]
@@ -184,7 +185,9 @@ class Combiner(PerProcess):
         while time.monotonic() - began < _PATIENCE:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
-                    if not _is_taken(turn, own):
+                    if _is_taken(turn, own):
+                        self._journal.confirm(turn.head.number)
+                    else:
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
                         pending = self._gather(turn, conditions.intakes)
@@ -317,6 +320,7 @@ class Combiner(PerProcess):
         """Look whether a record is in the journal although its writer was told otherwise."""
         with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
             if _is_taken(turn, entry):
+                self._journal.confirm(turn.head.number)
                 return Outcome((), turn.ledger.outcome(entry.writer))
         return None
 

@@ -146,6 +146,16 @@ class Journal(ABC):
         Only read from it.
         """
 
+    def confirm(self, number: int) -> None:  # noqa: B027 - most show nothing before it lasts
+        """Make sure that the commits up to one that was read survive power loss.
+
+        Whoever wrote it may not have come to that yet, and whoever found a record of its own in it
+        is about to say that the record is safe.
+
+        Raises:
+            OSError: nobody can say whether they do.
+        """
+
     def check_blank(self) -> None:  # noqa: B027 - most journals leave it to the disk
         """Raise ``StoreReadOnly`` when payloads cannot be blanked from here."""
 

@@ -114,8 +114,9 @@ class Bucket(Shelf, PerProcess):
         found: list[str] = self._call("between", after, until, folder)
         return found
 
-    def names(self, folder: str, *, after: str = "") -> list[str]:
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
         """List the names of objects directly in a folder."""
+        del whole  # what is not whole has no name
         front = f"{folder}/"
         found = self.between(front + after, f"{folder}0", folder)  # "0" is what follows "/"
         return [name.removeprefix(front) for name in found]
@@ -141,12 +142,9 @@ class Bucket(Shelf, PerProcess):
             self._call("put", name, data, "create")
         except FileExistsError:
             # by us, if the client asked twice because a reply was lost: no two contents are alike
-            try:
-                if self.read(name) == data:
-                    return
-            except FileNotFoundError:
-                raise StoreUnreachable(f"{self._address} is undecided about {name}") from None
-            raise
+            (there,) = self.read_many([name])
+            if there != data:  # None: it was there, and is removed by now
+                raise
 
     def put_over(self, name: str, data: bytes) -> None:
         """Create or replace an object."""

@@ -43,7 +43,6 @@ _NO_LINKS = (
     errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV,
 )  # fmt: skip
 _BREATH = 0.01  # seconds between folders that are emptied: a writer's sync waits for all of one
-_LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
 class DirectoryJournal(NumberedJournal):
@@ -199,6 +198,11 @@ class DirectoryJournal(NumberedJournal):
         except OSError as error:
             raise explain(error, self._root) from error
 
+    def confirm(self, number: int) -> None:
+        """Sync the folder of a commit; those before it were synced when it was begun."""
+        with suppress(FileNotFoundError):  # all of it is packed
+            self._files.sync_folder(self._bucket(number // _FOLDER))
+
     def _begin_bucket(self, bucket: int) -> None:
         folder = self._bucket(bucket)
         self._files.make_folder(folder)
@@ -225,14 +229,10 @@ class DirectoryJournal(NumberedJournal):
                     os.rmdir(folder)
 
     def _sweep(self, folder: str) -> None:
-        """Remove what killed writers left behind; nobody ever reads it."""
+        """Remove what killed writers left behind."""
         with suppress(OSError), os.scandir(os.path.dirname(folder)) as buckets:
             for bucket in buckets:
-                for entry in os.scandir(bucket.path):
-                    if entry.name.startswith(".new-"):
-                        with suppress(OSError):
-                            if time.time() - entry.stat().st_mtime > _LEFTOVER:
-                                os.unlink(entry.path)
+                self._files.sweep(bucket.path)
 
 
 def _number(name: str) -> int:

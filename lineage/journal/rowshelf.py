@@ -19,8 +19,8 @@ __all__ = ["RowShelf"]
 _PART = 1 << 20  # bytes a row
 
 _NAMES = """
-SELECT name FROM {schema}.shelf WHERE part=0 AND name COLLATE "C" > %(after)s
-    AND name COLLATE "C" < %(until)s ORDER BY name COLLATE "C" """
+SELECT name FROM {schema}.shelf WHERE (part=0 OR NOT %(whole)s) AND name COLLATE "C" > %(after)s
+    AND name COLLATE "C" < %(until)s GROUP BY name ORDER BY name COLLATE "C" """
 _READ = """
 SELECT data FROM {schema}.shelf WHERE name=%(name)s AND part BETWEEN %(first)s AND %(last)s
     AND EXISTS(SELECT FROM {schema}.shelf WHERE name=%(name)s AND part=0) ORDER BY part"""
@@ -53,9 +53,10 @@ class RowShelf(Shelf):
         """Say where a name lies."""
         return f"{name} on the shelf of {self._address}"
 
-    def names(self, folder: str, *, after: str = "") -> list[str]:
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
         """List the names in a folder."""
-        (rows,) = self._ask((_NAMES, {"after": f"{folder}/{after}", "until": f"{folder}0"}))
+        between = {"after": f"{folder}/{after}", "until": f"{folder}0", "whole": whole}
+        (rows,) = self._ask((_NAMES, between))
         return [row[0].removeprefix(f"{folder}/") for row in rows]
 
     def ages(self, folder: str) -> Mapping[str, float]:

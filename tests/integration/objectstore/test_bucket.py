@@ -150,6 +150,25 @@ def test_name_that_is_taken_by_our_own_content_is_ours(address: str) -> None:
         bucket.put_new("x", b"other")
 
 
+def test_name_that_is_removed_while_another_asks_for_it(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner removes a lease between another's refused PUT and the look at whose it is."""
+    bucket, owner = Bucket(address), Bucket(address)
+    owner.put_new("mirrors/1", b"another's")
+    call = bucket._call
+
+    def remove_first(operation: str, *words: object) -> object:
+        if operation.startswith("read"):
+            owner.remove(["mirrors/1"])
+        return call(operation, *words)
+
+    monkeypatch.setattr(bucket, "_call", remove_first)
+    with pytest.raises(FileExistsError):
+        bucket.put_new("mirrors/1", b"ours")
+    bucket.put_new("mirrors/1", b"ours")
+
+
 def test_lost_reply_of_a_waiting_record_doubles_nothing(wired: tuple[Lineage, Wire]) -> None:
     store, wire = wired
     writer = store.journal.intakes.crowd({})
