@@ -126,6 +126,9 @@ def _waiting(address: str) -> str:
 
     In the user's data folder, not in a cache: what waits here is nowhere else.
     """
+    # however it is spelled: what waits for one store waits in one folder
+    scheme, mark, rest = address.rstrip("/").partition("://")
+    address = f"{'postgresql' if scheme == 'postgres' else scheme}{mark}{rest}"
     place = hashlib.sha256(address.encode()).hexdigest()[:16]
     return os.path.join(data_home(os.environ), "nemotron-lineage", "waiting", place)
 

@@ -256,7 +256,8 @@ class NumberedJournal(SharedJournal):
                 if head < first + 2 * BATCH - 1:
                     break
                 texts = self.texts(first - 1, first + BATCH - 1)
-                self._packs.make(next(in_batches(verified(texts))))
+                pack = self._packs.make(next(in_batches(verified(texts))))
+                self._packs.correct(pack, range(pack.first, pack.last + 1))
                 made += 1
         finally:
             self._unload(self._packs.old(age))

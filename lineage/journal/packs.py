@@ -126,9 +126,19 @@ class Packs:
         ]
 
     def unload(self, pack: Pack, alone: Sequence[int]) -> None:
-        """Remove commits of a pack that also lie alone.
+        """Remove commits of a pack that also lie alone, when the pack holds them as they are."""
+        gone = self.correct(pack, alone)
+        if gone:
+            self._shelf.remove(gone)
 
-        One that was blanked since it was packed is put into the pack before.
+    def correct(self, pack: Pack, alone: Sequence[int]) -> list[str]:
+        """Put into a pack what was blanked since its commits were read, where they lie alone.
+
+        Who blanks does so where a commit lies alone and then looks for a pack; who packs makes the
+        pack and then looks here. So one of them finds the other.
+
+        Returns:
+            The names of those that the pack holds.
         """
         lines = self._shelf.read(pack.name).split(b"\n")[:-1]
         gone: list[str] = []
@@ -148,8 +158,7 @@ class Packs:
             gone.append(self._loose(number))
         if changes:
             self.change(pack, changes)
-        if gone:
-            self._shelf.remove(gone)
+        return gone
 
     def change(self, pack: Pack, texts: Mapping[int, bytes]) -> None:
         """Put other texts of some commits into a pack: they were blanked.

@@ -251,4 +251,13 @@ def test_absolute_address_opens_the_same_store(path: str) -> None:
     address = absolute(path)
     assert folder_beside(address, "x") == folder_beside(path, "x")
     assert absolute(address) == address
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("s3://b/p", "s3://b/p/"), ("postgresql://h/d?schema=s", "postgres://h/d?schema=s")],
+)
+def test_what_waits_for_a_far_store_lies_in_one_folder(one: str, other: str) -> None:
+    assert folder_beside(one, "intake") == folder_beside(other, "intake")
+    assert folder_beside(one, "intake") != folder_beside(f"{one}2", "intake")
     assert absolute("memory:") == "memory:"
