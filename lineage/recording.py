@@ -77,7 +77,8 @@ class Recording(ABC):
         """Record a version from inside a training loop: one durable append, and an id at once.
 
         It takes no lock and opens no database. NaN and infinity become null and their keys are
-        listed: a diverged run must still be recorded.
+        listed: a diverged run must still be recorded. So must a folder with a file in it that
+        cannot be read: it has no fingerprint then, and a warning says why.
 
         Args:
             name: the artifact.
@@ -101,7 +102,7 @@ class Recording(ABC):
         values, non_finite = plain_lenient(metadata)
         draft = self._draft(
             name, path, type, self.redactor.value(values), aliases, external=external,
-            inputs=None if inputs is None else tuple(inputs),
+            inputs=None if inputs is None else tuple(inputs), lenient=True,
         )  # fmt: skip
         return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
 
@@ -180,8 +181,12 @@ class Recording(ABC):
         *,
         inputs: tuple[Input, ...] | None,
         external: bool,
+        lenient: bool = False,
     ) -> Published:
-        """Describe what lies at a path as a version without a number yet."""
+        """Describe what lies at a path as a version without a number yet.
+
+        What cannot be read is an error, or goes without a fingerprint: ``lenient``.
+        """
         called = identity(name)
         aliases = tuple(aliases)
         for alias in aliases:
@@ -193,8 +198,13 @@ class Recording(ABC):
         location = self.locate(path, external=external)
         try:
             found = None if location.external else fingerprint(path)
-        except FileNotFoundError:
-            raise PathNotFoundError(location.path) from None
+        except OSError as error:
+            if not os.path.lexists(path):
+                raise PathNotFoundError(location.path) from None
+            if not lenient:
+                raise
+            found = None
+            _log.warning("%s is recorded without a fingerprint: %s", location.path, error)
         return Published(
             name=called, type=kind, run=self.id, location=location, metadata=metadata,
             fingerprint=found, aliases=aliases, inputs=inputs,

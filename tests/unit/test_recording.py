@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import pytest
 from tests.conftest import FAR
 
 from nemotron import lineage
-from nemotron.lineage import PublishRefused, Recorder, SourceURI, State, StoreFull, claim_name
+from nemotron.lineage import (
+    PublishRefused,
+    Recorder,
+    SourceURI,
+    State,
+    StoreFull,
+    claim_name,
+    digests,
+)
 from nemotron.lineage.files import Files
 from nemotron.lineage.recovery import recover
 
@@ -155,6 +164,26 @@ def test_name_is_theirs_who_claimed_it_even_when_the_disk_is_full(
     assert lineage.claim_name("m-checkpoints", "/b", store=address) == "/a"
     with pytest.raises(StoreFull):
         lineage.claim_name("other", "/b", store=address)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ENOENT])
+def test_checkpoint_with_a_file_that_cannot_be_read_is_recorded(
+    address: str, tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(path: str, _: int) -> bytes:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(digests, "_read", fail)
+    save = tmp_path / "ckpts"
+    path = _checkpoint(save, 1)
+    Recorder("train", run="r1", beside=save, store=address).record("m", path=path, type="model")
+    with lineage.open(address) as store:
+        assert store.resolve("m").fingerprint is None
+        with store.run("by hand") as run, pytest.raises(OSError, match=re.escape(str(path))):
+            run.publish("n", path=path, type="model")
+        assert [each.name for each in store.artifacts()] == ["m"]
+    assert f"{path} is recorded without a fingerprint" in caplog.text
 
 
 def test_path_that_is_no_text_is_refused_before_anything_is_written(
