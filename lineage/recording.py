@@ -265,7 +265,7 @@ class Recorder(Recording, PerProcess):
         self._lock = threading.Lock()
         self._writers: dict[str, FileWriter] = {}
         self._led: set[str] = set()
-        self._has_warned = False
+        self._is_told = self._has_warned = False  # the store, of the folder; the user, of that
         self._waiting: deque[Event] = deque(maxlen=_KEPT)
 
     @property
@@ -326,10 +326,15 @@ class Recorder(Recording, PerProcess):
             if folder is None:
                 continue
             try:
-                return self._writer(folder).append(event)
+                record = self._writer(folder).append(event)
             except (LineageError, OSError) as error:
                 fault = fault or error
                 _log.debug("%s takes no records: %s", folder, error)
+                continue
+            # now that it is on its disk: the store's may hang
+            if folder == self._beside and self._store is not None and not self._is_told:
+                self._is_told = self._tell_store(self._store, folder)
+            return record
         if fault is None:
             raise LineageError("a recorder has no folder to write to; give it one")
         raise fault
@@ -341,14 +346,12 @@ class Recorder(Recording, PerProcess):
             about = {"host": socket.gethostname(), "run": self.id}
             writer = self._writers[folder] = FileWriter(folder, about, Files(), self._clock)
         if folder not in self._led:
-            if folder == self._beside and self._store is not None:
-                self._tell_store(self._store, folder)
             writer.append(self._started)
             self._led.add(folder)
         return writer
 
-    def _tell_store(self, own: str, folder: str) -> None:
-        """Have the next reader of the store look into a folder."""
+    def _tell_store(self, own: str, folder: str) -> bool:
+        """Have the next reader of the store look into a folder; return whether it will."""
         try:
             self._writer(own)
         except (LineageError, OSError) as error:
@@ -359,6 +362,8 @@ class Recorder(Recording, PerProcess):
                 level, "the store cannot be told of the records in %s (%s); bring them in with: "
                 "lineage recover %s", folder, error, os.path.dirname(folder),
             )  # fmt: skip
+            return False
+        return True
 
 
 def _own_intake(store: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str | None:

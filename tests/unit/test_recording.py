@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,49 @@ def test_a_folder_that_takes_no_records_is_told_of_in_the_stores_own(
     recorder.record("model", path=path, type="model")
     with lineage.open(address) as store:
         assert len(store.log("model")) == 1
+
+
+def test_record_is_beside_the_checkpoints_before_the_stores_disk_answers(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers, real = threading.Event(), threading.Event(), Files.open_append
+
+    def hang(files: Files, path: str) -> int:
+        if path.startswith(address):
+            asked.set()
+            answers.wait(60)
+        return real(files, path)
+
+    monkeypatch.setattr(Files, "open_append", hang)
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    facts = {"path": _checkpoint(save, 1), "type": "model"}
+    thread = threading.Thread(target=recorder.record, args=("m",), kwargs=facts)
+    thread.start()
+    assert asked.wait(60)
+    with lineage.open(tmp_path / "other.db") as other:
+        assert recover(other, [str(save)]).taken == 2  # as after a kill: the start, and the record
+    answers.set()
+    thread.join()
+    with lineage.open(address) as store:
+        assert len(store.log("m")) == 1
+
+
+def test_store_is_told_of_a_folder_as_soon_as_it_can_be(
+    address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save = tmp_path / "ckpts"
+    own = Path(address + ".d" if address.endswith(".db") else address) / "intake"
+    own.parent.mkdir()
+    own.write_text("in the way")
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    for step in (1, 2):
+        recorder.record("m", path=_checkpoint(save, step), type="model")
+    assert caplog.text.count("bring them in with: lineage recover") == 1
+    own.unlink()
+    recorder.record("m", path=_checkpoint(save, 3), type="model")
+    with lineage.open(address) as store:
+        assert len(store.log("m")) == 3
 
 
 def test_what_nobody_takes_is_kept_until_somebody_does(address: str, tmp_path: Path) -> None:
