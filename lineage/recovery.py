@@ -99,9 +99,8 @@ def find_intakes(path: str) -> Iterator[str]:
     """
     root = os.path.abspath(path)
     if not os.path.isdir(root):
-        raise PathNotFoundError(
-            root, f"there is no folder {root} on this host; name one below which checkpoints lie"
-        )
+        message = f"there is no folder {root} on this host; recover on the host that sees it"
+        raise PathNotFoundError(root, message)
     for folder, names, files in os.walk(root):
         if os.path.basename(folder) == INTAKE or (
             folder == root and any(name.endswith(".jsonl") for name in files)

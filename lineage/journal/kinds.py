@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
     from .base import Journal
 
-__all__ = ["absolute", "folder_beside", "open_journal", "open_shelf"]
+__all__ = ["absolute_address", "folder_beside", "open_journal", "open_shelf"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 _SCHEMES = {
@@ -112,7 +112,7 @@ def open_shelf(address: str) -> Shelf | None:
     return FolderShelf(os.path.abspath(f"{path}.d" if kind == "sqlite" else path))
 
 
-def absolute(address: str) -> str:
+def absolute_address(address: str) -> str:
     """Return an address that means the same store in every working folder."""
     kind, path = _place(address)
     if kind == "memory" or kind in _FAR:
