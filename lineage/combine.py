@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, new_id
@@ -292,7 +293,7 @@ class Combiner(PerProcess):
             if not _may_wait(event):
                 raise StoreError(why)
             record = record or self._own_intake().write(event).id
-            advice = f"lineage recover {place} --store {where}"
+            advice = f"lineage recover {quote(place)} --store {quote(where)}"
             message = f"{why}. Record {record} is safe in the intake. Try: {advice}"
             raise StoreBusy(message, record=record)
         if conditions.unknown is not None:

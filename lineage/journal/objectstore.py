@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, new_id
 from ..commits import Head
-from ..errors import StoreError, StoreUnsuitable
+from ..errors import StoreError, StoreNotFoundError, StoreUnsuitable
 from ..filesystems import cache_folder
 from ..lines import write_line
 from .bucket import Bucket
@@ -89,8 +89,12 @@ class ObjectStoreJournal(NumberedJournal):
                     f"{self.address} does not honour If-None-Match: two writers could both write "
                     "one commit; use another endpoint, or another kind of store"
                 )
+        except FileNotFoundError:
+            raise StoreNotFoundError(
+                f"there is no bucket for {self.address}; make it, or check the address"
+            ) from None
         finally:
-            with suppress(StoreError):
+            with suppress(StoreError, OSError):
                 self._bucket.remove([probe])
         return {}
 

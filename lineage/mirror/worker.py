@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from math import inf
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ..errors import ArtifactNotFoundError, MirrorUnready, StoreError
@@ -142,7 +143,7 @@ class Worker:
             where = successor.store or f"journal {successor.journal}"
             raise MirrorUnready(
                 f"{journal.address} ended and goes on as {where}, which feeds {self.name} from now "
-                f"on. Try: lineage sync --store {where}"
+                f"on. Try: lineage sync --store {quote(where)}"
             )
 
     def next_try(self) -> float:

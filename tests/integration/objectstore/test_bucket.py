@@ -214,6 +214,23 @@ def test_endpoint_that_does_not_honour_the_condition_is_refused() -> None:
 def test_bucket_that_is_not_there_is_no_store(address: str) -> None:
     with pytest.raises(StoreNotFoundError, match="there is no store"):
         lineage.open(address.replace("stores", "nope-nope"), create=False)
+    with pytest.raises(
+        StoreNotFoundError, match=r"there is no bucket for s3://nope-nope/\S+; make"
+    ):
+        lineage.open(address.replace("stores", "nope-nope"))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("s3:///", "names no bucket; use e.g. s3://bucket/prefix"),
+        ("az://container/x", "Account must be specified; set AZURE_STORAGE_ACCOUNT_NAME and"),
+    ],
+)
+def test_address_that_cannot_be_opened_is_one_sentence(address: str, sentence: str) -> None:
+    with pytest.raises(StoreUnsuitable, match=sentence) as refused:
+        lineage.open(address)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
