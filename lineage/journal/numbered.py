@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
     from .packs import Pack
 
-__all__ = ["NumberedJournal", "now"]
+__all__ = ["NumberedJournal", "now", "numbers"]
 
 _log = logging.getLogger(__name__)
 
@@ -275,6 +275,15 @@ class NumberedJournal(SharedJournal):
                 start("upkeep", self.address)
             except OSError as error:
                 _log.warning("old commits of %s are not packed: %s", self.address, error)
+
+
+def numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the commits among some names.
+
+    Others may lie there: NFS gives one to what is removed while somebody reads it, ``.nfs...``.
+    """
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
 
 
 def now() -> float:

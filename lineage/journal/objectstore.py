@@ -22,7 +22,7 @@ from ..filesystems import cache_folder
 from ..lines import write_line
 from .bucket import Bucket
 from .far import FarIntakes
-from .numbered import NumberedJournal, now
+from .numbered import NumberedJournal, now, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,9 +113,10 @@ class ObjectStoreJournal(NumberedJournal):
         waiting: list[str] = []
         for name in self._bucket.between(self._name(known), _AFTER_INTAKE):
             folder, _, rest = name.partition("/")
-            (waiting if folder == "intake" else commits).append(rest)
+            if folder in ("commits", "intake"):
+                (waiting if folder == "intake" else commits).append(rest)
         self._objects.found(waiting)
-        last = int(commits[-1].removesuffix(".json")) if commits else known
+        last = max(numbers(commits), default=known)
         return Head(max(last, self._seen), "", "")
 
     def _name(self, number: int) -> str:
@@ -139,7 +140,7 @@ class ObjectStoreJournal(NumberedJournal):
             names = self._bucket.between(
                 self._name(pack.first - 1), self._name(pack.last + 1), "commits"
             )
-            alone = [int(name.removeprefix("commits/").removesuffix(".json")) for name in names]
+            alone = numbers(name.removeprefix("commits/") for name in names)
             if alone:
                 self._packs.unload(pack, alone)
 

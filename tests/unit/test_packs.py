@@ -80,6 +80,20 @@ def test_old_commits_are_packed_and_read_as_before(store: Lineage) -> None:
         _must_be_whole(store, 36)
 
 
+def test_what_else_lies_among_commits_is_nobodys(store: Lineage) -> None:
+    """On NFS a commit that is removed while somebody reads it gets another name."""
+    with store:
+        _fill(store, *range(1, 36))
+        folder = _journal(store)._name(1).rpartition("/")[0]
+        for name in (".nfs00000000a1b2", "000000099.json~", "notes.txt", "x.json"):
+            _journal(store).shelf.put_new(f"{folder}/{name}", b"?")
+        _journal(store).shelf.put_new("data/1.json", b"?")
+    with lineage.open(store.journal.address) as again:
+        assert _journal(again).tidy(age=0) == 2
+        _fill(again, 36)
+        _must_be_whole(again, 36)
+
+
 def test_reader_that_saw_nothing_of_the_packing_finds_everything(store: Lineage) -> None:
     with store, lineage.open(store.journal.address) as reader:
         _fill(store, *range(1, 36))
