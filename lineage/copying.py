@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .claims import copy_claims
 from .clock import Clock, SystemClock, new_id
 from .commits import GENESIS, Commit, Entry, Head, Mark
 from .errors import Conflict, StoreError, StoreReadOnly, StoreUnsuitable
@@ -98,6 +99,7 @@ class _Copy:
             if self._end(head):
                 break
             head = self._follow(before_the_end=False)
+        copy_claims(self._source.address, self._target.address)
         self._declare(head)
         return Copied(head.number, self._new, head.hash, end or ended is not None)
 

@@ -19,6 +19,7 @@ import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..clock import Clock, new_id
 from ..commits import Head
@@ -80,7 +81,7 @@ class DirectoryJournal(NumberedJournal):
         clock: Clock | None = None,
     ) -> None:
         self._root = os.path.abspath(root)
-        self.address = f"file://{self._root}"
+        self.address = f"file://{quote(self._root)}"
         kind, name = filesystem(self._root)
         if kind == BUCKET:
             raise StoreUnsuitable(

@@ -18,6 +18,7 @@ from nemotron.lineage import (
     StoreReadOnly,
     StoreUnsuitable,
     audit,
+    claim_name,
 )
 from nemotron.lineage.copying import Copied, copy_journal
 from nemotron.lineage.journal import base, numbered
@@ -321,6 +322,16 @@ def test_ended_store_has_one_successor(tmp_path: Path) -> None:
     _copy(str(tmp_path / "a"), str(tmp_path / "b"), end=True)
     with pytest.raises(StoreError, match=r"ended and goes on as file://.*/b; copy that one"):
         _copy(str(tmp_path / "a"), str(tmp_path / "c"))
+
+
+def test_moved_store_knows_who_has_which_name(tmp_path: Path) -> None:
+    """Else the hook of another folder might be first there, and have the name of this one."""
+    old, new = str(tmp_path / "old"), str(tmp_path / "new.db")
+    with lineage.open(old) as store:
+        _fill(store)
+    assert claim_name("sft", "/out/a", store=old) == "/out/a"
+    _copy(old, new, end=True)
+    assert claim_name("sft", "/out/b", store=new) == "/out/a"
 
 
 def test_copy_of_a_copy_and_of_an_empty_store(tmp_path: Path) -> None:
