@@ -76,7 +76,8 @@ class Combiner(PerProcess):
         Raises:
             PublishRefused, Conflict, ArtifactVersionNotFoundError: it makes no sense; nothing of
                 it was written.
-            StoreBusy, StoreTooNew: it waits in the intake; the error carries its id.
+            StoreBusy, StoreTooNew: it waits in the intake; the error carries its id. An alias move
+                and the like does not wait: then there is no id, and nothing was written.
             StoreFull, StoreReadOnly: it was not written.
             StoreUnreachable: nothing answers, and it can wait nowhere (an alias is moved now or
                 not at all).
@@ -304,7 +305,13 @@ class Combiner(PerProcess):
     def _kept(
         self, event: Event, error: type[StoreError], why: str, record: str | None = None
     ) -> StoreError:
-        """Put a record that cannot be committed now into the intake, and make the error."""
+        """Put a record that cannot be committed now into the intake, and make the error.
+
+        What is decided by how things stand now is not decided later: nobody would look any more
+        whether an alias is where it was expected, or a version held.
+        """
+        if not _may_wait(event):
+            return error(f"{why}; nothing was written, do it again later")
         record = record or self._own_intake().append(event)
         advice = "upgrade nemotron-lineage" if error is StoreTooNew else "it is numbered later"
         message = f"{why}; record {record} is safe in the intake, {advice}. Try: lineage where"
