@@ -22,6 +22,7 @@ from nemotron.lineage import (
     combine,
 )
 from nemotron.lineage.journal import bucket as buckets
+from nemotron.lineage.journal import far
 from nemotron.lineage.journal.bucket import Bucket
 from nemotron.lineage.journal.objectstore import ObjectStoreJournal
 from nemotron.lineage.mirror.lease import Holder, Lease, leases_of
@@ -196,6 +197,17 @@ def test_unreachable_bucket_costs_the_number_not_the_record(
         assert [v.address for v in store.log("model")] == ["/2", "/1"]
         assert store.resolve("hooked").path == out
         assert audit.fsck(store).is_clean
+
+
+def test_records_that_wait_in_a_container_are_warned_of(
+    store: Lineage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind, warnings in (("local", 0), ("fleeting", 1)):
+        monkeypatch.setattr(far, "filesystem", lambda _, kind=kind: (kind, "?"))
+        for number in range(2):
+            store.intake_writer(None, run="r").append(publish(path=f"/{kind}/{number}"))
+        said = [each for each in caplog.messages if "gone with this container" in each]
+        assert len(said) == warnings
 
 
 # ----------------------------------------------------------------- unfit endpoints
