@@ -252,3 +252,12 @@ def test_absolute_address_opens_the_same_store(path: str) -> None:
     assert folder_beside(address, "x") == folder_beside(path, "x")
     assert absolute_address(address) == address
     assert absolute_address("memory:") == "memory:"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("s3://b/p", "s3://b/p/"), ("postgresql://h/d?schema=s", "postgres://h/d?schema=s")],
+)
+def test_what_waits_for_a_far_store_lies_in_one_folder(one: str, other: str) -> None:
+    assert folder_beside(one, "intake") == folder_beside(other, "intake")
+    assert folder_beside(one, "intake") != folder_beside(f"{one}2", "intake")
