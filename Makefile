@@ -35,6 +35,8 @@ demo: $(VENV)/demo.done
 demo-megatron: $(MEGATRON)/made.done $(VENV)/demo.done | $(LINKS)
 	$(BIN)/python examples/megatron/stages.py --python $(MEGATRON)/bin/python
 
+# for a night: LINEAGE_STORM=60 .venv/bin/python -m pytest tests/crash/test_storm.py, which kills
+# writers of every kind of store for 60 seconds each, not 10, and says what a publish took
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto -m "not root and not postgres" tests
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nemotron.lineage import ArtifactURI, LineageError, RunStatus, choose_store
+from nemotron.lineage import (
+    ArtifactURI,
+    LineageError,
+    RunStatus,
+    absolute_address,
+    choose_store,
+)
 
 from . import session
 from .patches import wandb_ids
@@ -197,11 +203,9 @@ def observe(
 def _address() -> str | None:
     """Return the store's address as it is now: the script may change its folder later."""
     try:
-        address, *_ = choose_store(session.address())
+        return absolute_address(choose_store(session.address())[0])
     except (LineageError, OSError):  # told already, and each recorder tells it again
         return session.address()
-    is_path = "://" not in address and address != "memory:"
-    return os.path.abspath(os.path.expanduser(address)) if is_path else address
 
 
 def patches_of(framework: str) -> tuple[Patch, ...]:

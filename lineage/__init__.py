@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import Edge as Edge
     from .graph import LineageGraph as LineageGraph
     from .graph import Node as Node
+    from .journal.kinds import absolute_address as absolute_address
     from .launch import Launch as Launch
     from .mirror.chosen import chosen_mirrors as chosen_mirrors
     from .mirror.elsewhere import look_in_wandb as look_in_wandb
@@ -98,6 +99,7 @@ _HOMES = {
     "filesystems": "filesystem_kind",
     "foreign.manifest": "write_manifests",
     "graph": "Diff Edge LineageGraph Node",
+    "journal.kinds": "absolute_address",
     "launch": "Launch",
     "mirror.chosen": "chosen_mirrors",
     "mirror.elsewhere": "look_in_wandb",

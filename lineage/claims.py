@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .files import Files, explain
-from .journal.kinds import folder_beside
+from .files import explain
+from .journal.kinds import folder_beside, open_shelf
 from .metadata import canonical_json
 from .settings import choose_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["claim_name"]
+    from .shelf import Shelf
+
+__all__ = ["claim_name", "copy_claims"]
+
+_FOLDER = "names"
 
 
 def claim_name(
@@ -45,19 +50,34 @@ def claim_name(
     Raises:
         StoreFull, StoreReadOnly, OSError: the claim could not be written.
     """
-    folder = folder_beside(choose_store(store, environ)[0], "names")
-    if folder is None:
+    shelf = _shelf(choose_store(store, environ)[0])
+    if shelf is None:
         return None
-    path = os.path.join(folder, f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json")
-    files = Files()
+    page = f"{_FOLDER}/{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
     try:
-        if not os.path.exists(path):  # on a full disk, who asked before still has the name
-            files.make_folder(folder)
-            files.put_new(path, canonical_json({"name": name, "owner": owner}).encode() + b"\n")
+        if not os.path.exists(shelf.where(page)):  # on a full disk, who asked before still has it
+            shelf.put_new(page, canonical_json({"name": name, "owner": owner}).encode() + b"\n")
             return owner
     except FileExistsError:
         pass
     except OSError as error:
         raise explain(error, "the claim of a name") from error
-    found: str = json.loads(files.read(path))["owner"]
+    found: str = json.loads(shelf.read(page))["owner"]
     return found
+
+
+def copy_claims(source: str, target: str) -> None:
+    """Have a copy of a store know who has which name, where both are folders of this host.
+
+    What was claimed in the copy already stays.
+    """
+    there, here = _shelf(source), _shelf(target)
+    if there is not None and here is not None:
+        for name in there.names(_FOLDER):
+            with suppress(FileExistsError):
+                here.put_new(f"{_FOLDER}/{name}", there.read(f"{_FOLDER}/{name}"))
+
+
+def _shelf(address: str) -> Shelf | None:
+    """Return where the claims of a store lie, None where nobody keeps any."""
+    return None if folder_beside(address, _FOLDER) is None else open_shelf(address)

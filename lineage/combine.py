@@ -8,12 +8,13 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
 from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
-from .events import Event, Published, RunEnded, RunStarted, SucceededBy, Used
+from .events import Event, Published, RunEnded, RunStarted, Used
 from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
 from .journal.decide import ANY, Outcome, decide, refuse
@@ -22,7 +23,7 @@ from .process import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .intake import Writer
+    from .intake import Intakes, Writer
     from .journal.ledger import Conditions
 
 __all__ = ["Combiner"]
@@ -75,7 +76,8 @@ class Combiner(PerProcess):
         Raises:
             PublishRefused, Conflict, ArtifactVersionNotFoundError: it makes no sense; nothing of
                 it was written.
-            StoreBusy, StoreTooNew: it waits in the intake; the error carries its id.
+            StoreBusy, StoreTooNew: it waits in the intake; the error carries its id. An alias move
+                and the like does not wait: then there is no id, and nothing was written.
             StoreFull, StoreReadOnly: it was not written.
             StoreUnreachable: nothing answers, and it can wait nowhere (an alias is moved now or
                 not at all).
@@ -95,25 +97,29 @@ class Combiner(PerProcess):
                             raise
             return self._commit_in_crowd(event)
 
-    def combine(self, folders: Iterable[str] = ()) -> int:
+    def combine(self, folders: Iterable[str] = (), intakes: Iterable[Intakes] = ()) -> int:
         """Commit all that is pending, and return how many records that were.
 
         Where a newer release or a successor has to take them, they are left alone.
 
         Args:
             folders: where to look besides where readers look anyway.
+            intakes: those of stores that this one goes on from.
         """
-        folders = tuple(folders)
+        folders, intakes = tuple(folders), tuple(intakes)
         self._own()
         taken = 0
         with self._lock:
             while True:
                 with suppress(HeadMoved), self._journal.turn(GATE_TIMEOUT) as turn:
                     conditions = turn.ledger.conditions()
-                    if conditions.unknown is not None or conditions.successor is not None:
+                    if conditions.obstacle:
                         _log.warning("pending records are left for a newer release or store")
                         return taken
-                    pending = turn.pending((*conditions.intakes, *folders))[:_BATCH]
+                    pending = turn.pending((*conditions.intakes, *folders))
+                    for each in intakes:
+                        pending += each.pending(turn.ledger.mark)
+                    pending = in_order(pending)[:_BATCH]
                     if not pending:
                         return taken
                     self._write(turn, pending)
@@ -142,7 +148,7 @@ class Combiner(PerProcess):
                     raise self._parked(entry, error) from error
                 self._pause()
             except StoreBusy as error:
-                if not patient:
+                if not patient or error.record is not None:  # it waits already
                     raise
                 if doubt is not None:
                     raise self._parked(entry, doubt) from error
@@ -159,6 +165,7 @@ class Combiner(PerProcess):
         while True:
             with self._journal.turn(timeout, look=look) as turn:
                 if _is_taken(turn, entry):  # by an earlier attempt
+                    self._journal.confirm(turn.head.number)
                     return Outcome((), turn.ledger.outcome(entry.writer))
                 conditions = self._check_conditions(turn, entry.event)
                 pending = turn.pending(conditions.intakes)[:_BATCH]
@@ -180,7 +187,9 @@ class Combiner(PerProcess):
         while time.monotonic() - began < _PATIENCE:
             try:
                 with self._journal.turn(GATE_TIMEOUT) as turn:
-                    if not _is_taken(turn, own):
+                    if _is_taken(turn, own):
+                        self._journal.confirm(turn.head.number)
+                    else:
                         after = turn.head.number
                         conditions = self._check_conditions(turn, event, record)
                         pending = self._gather(turn, conditions.intakes)
@@ -196,6 +205,14 @@ class Combiner(PerProcess):
                 if time.monotonic() - began > _UNREACHABLE:
                     raise self._kept(event, StoreBusy, str(error), record) from error
                 self._pause()
+            except (OSError, StoreError) as error:
+                if isinstance(error, StoreTooNew) or getattr(error, "record", None) is not None:
+                    raise  # it says that the record waits
+                # whoever is told that nothing was written would write it again
+                outcome = self._landed(own)
+                if outcome is None:
+                    raise self._kept(event, StoreBusy, str(error), record) from error
+                return outcome
         why = f"others won for {_PATIENCE:g} s"
         raise self._kept(event, StoreBusy, why, record)
 
@@ -271,30 +288,30 @@ class Combiner(PerProcess):
     def _check_conditions(self, turn: Turn, event: Event, record: str | None = None) -> Conditions:
         conditions = turn.ledger.conditions()
         if conditions.successor is not None:
-            where = self._successor(turn) or f"journal {conditions.successor}"
-            why = f"{self._journal.address} ended and goes on as {where}; open that one"
+            ended, place = self._journal.successor(), self._journal.address
+            where = (ended and ended.store) or f"journal {conditions.successor}"
+            why = f"{place} ended and goes on as {where}; open that one"
             if not _may_wait(event):
                 raise StoreError(why)
             record = record or self._own_intake().write(event).id
-            message = f"{why}. Record {record} is safe in the intake. Try: lineage recover"
+            advice = f"lineage recover {quote(place)} --store {quote(where)}"
+            message = f"{why}. Record {record} is safe in the intake. Try: {advice}"
             raise StoreBusy(message, record=record)
         if conditions.unknown is not None:
             why = f"the store holds {conditions.unknown!r} events of a newer release"
             raise self._kept(event, StoreTooNew, why, record)
         return conditions
 
-    def _successor(self, turn: Turn) -> str | None:
-        """Return the address of the store that goes on where this one ended."""
-        for commit in self._journal.read(turn.head.number - 1, turn.head.number):
-            for entry in commit.entries:
-                if isinstance(entry.event, SucceededBy):
-                    return entry.event.store
-        return None
-
     def _kept(
         self, event: Event, error: type[StoreError], why: str, record: str | None = None
     ) -> StoreError:
-        """Put a record that cannot be committed now into the intake, and make the error."""
+        """Put a record that cannot be committed now into the intake, and make the error.
+
+        What is decided by how things stand now is not decided later: nobody would look any more
+        whether an alias is where it was expected, or a version held.
+        """
+        if not _may_wait(event):
+            return error(f"{why}; nothing was written, do it again later")
         record = record or self._own_intake().append(event)
         advice = "upgrade nemotron-lineage" if error is StoreTooNew else "it is numbered later"
         message = f"{why}; record {record} is safe in the intake, {advice}. Try: lineage where"
@@ -311,6 +328,7 @@ class Combiner(PerProcess):
         """Look whether a record is in the journal although its writer was told otherwise."""
         with suppress(OSError, StoreError), self._journal.turn(GATE_TIMEOUT) as turn:
             if _is_taken(turn, entry):
+                self._journal.confirm(turn.head.number)
                 return Outcome((), turn.ledger.outcome(entry.writer))
         return None
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .claims import copy_claims
 from .clock import Clock, SystemClock, new_id
 from .commits import GENESIS, Commit, Entry, Head, Mark
-from .errors import Conflict, StoreError
+from .errors import Conflict, StoreError, StoreReadOnly, StoreUnsuitable
 from .events import Event, ForkedFrom, SucceededBy
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal
 
@@ -59,7 +60,9 @@ def copy_journal(
         progress: called with (commits done, commits in all).
 
     Raises:
-        Conflict: the target holds something else, or goes on by itself already.
+        Conflict: both are one store, or the target holds something else, or goes on by itself.
+        StoreUnsuitable: the target does not last.
+        StoreReadOnly: the source is to end and cannot be written.
         StoreError: the source ended before, with another successor.
     """
     work = _Copy(source, target, clock or SystemClock(), progress)
@@ -82,40 +85,73 @@ class _Copy:
         self._new = 0
 
     def run(self, *, end: bool) -> Copied:
-        self._check_target()
-        ended = self._successor()
+        self._check_pair(end=end)
+        declared = self._check_target()
+        ended = self._source.successor()
         if ended is not None and ended.journal != self._target.id:
             where = ended.store or f"journal {ended.journal}"
             raise StoreError(f"{self._source.address} ended and goes on as {where}; copy that one")
+        if declared is not None:
+            return self._open_target(declared, end=end, ended=ended is not None)
         head = self._follow(before_the_end=ended is not None)
         while end and ended is None:
             self._take_in()
             if self._end(head):
                 break
             head = self._follow(before_the_end=False)
+        copy_claims(self._source.address, self._target.address)
         self._declare(head)
         return Copied(head.number, self._new, head.hash, end or ended is not None)
 
     # ------------------------------------------------------------------- copying
 
-    def _check_target(self) -> None:
-        """Make sure that what the target holds is the beginning of the source."""
+    def _check_pair(self, *, end: bool) -> None:
+        """Make sure that there are two stores, and that the end of one does not end both."""
+        if self._source.id == self._target.id:
+            raise Conflict(
+                f"{self._source.address} and {self._target.address} are one store; name an empty "
+                "place for the copy"
+            )
+        if self._target.kind == "memory":
+            raise StoreUnsuitable(
+                f"{self._target.address} is gone when this process ends; name a place that stays"
+            )
+        if end and self._source.read_only:
+            raise StoreReadOnly(
+                f"{self._source.address} is read-only here and cannot be ended; ask its owner, or "
+                "use: lineage copy"
+            )
+
+    def _check_target(self) -> ForkedFrom | None:
+        """Make sure that what the target holds is the beginning of the source.
+
+        Returns:
+            What the target is declared to be; None when it is not declared yet.
+        """
         here = self._target.head()
         if here == GENESIS:
-            return
+            return None
         there = self._source.head()
         if here.number <= there.number:
             (commit,) = self._source.read(here.number - 1, here.number)
             if commit.head == here:
-                return
+                return None
         (last,) = self._target.read(here.number - 1, here.number)
         forks = [e.event for e in last.entries if isinstance(e.event, ForkedFrom)]
         if forks and self._source.is_ours(forks[0].journal):
-            raise Conflict(
-                f"{self._target.address} is a copy of commits 1 to {forks[0].commit} already, and "
-                "goes on by itself; to bring in what is new use: lineage merge"
-            )
+            return forks[0]
         raise Conflict(f"{self._target.address} holds another history; name an empty place")
+
+    def _open_target(self, declared: ForkedFrom, *, end: bool, ended: bool) -> Copied:
+        """Finish a copy that was cut off between its declaration and its opening to others."""
+        was_unfinished = self._target.is_unfinished
+        self._target.finish()
+        if was_unfinished and (ended or not end):
+            return Copied(declared.commit, 0, declared.hash, ended)
+        raise Conflict(
+            f"{self._target.address} is a copy of commits 1 to {declared.commit} already, and "
+            "goes on by itself; to have what is new here too, copy into an empty place"
+        )
 
     def _follow(self, *, before_the_end: bool) -> Head:
         """Copy what is new, and return the last commit that was copied."""
@@ -132,17 +168,6 @@ class _Copy:
                 self._progress(commit.number, last)
 
     # --------------------------------------------------------- what the copy is
-
-    def _successor(self) -> SucceededBy | None:
-        """Return how the source ended, or None when it goes on."""
-        number = self._source.head().number
-        if number == 0:
-            return None
-        (commit,) = self._source.read(number - 1, number)
-        for entry in commit.entries:
-            if isinstance(entry.event, SucceededBy):
-                return entry.event
-        return None
 
     def _take_in(self) -> None:
         """Have the source take in what waits for it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,6 +25,7 @@ _TEMPORARY = ".new-"
 _SLOW = 0.002  # seconds for one read: from here on threads cost less than they save
 _TOGETHER = 32  # reads at a time
 _PIECE = 1 << 22  # bytes of a file held in memory while it is copied
+_LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -189,6 +191,15 @@ class Files:
         """Remove a file that may be gone already."""
         with suppress(FileNotFoundError):
             self._unlink(path)
+
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers left behind in a folder; nobody ever reads it."""
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_TEMPORARY):
+                    with suppress(OSError):
+                        if time.time() - entry.stat().st_mtime > _LEFTOVER:
+                            os.unlink(entry.path)
 
     def sync_folder(self, folder: str) -> None:
         """Make a folder's names durable."""

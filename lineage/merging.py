@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .clock import new_id, write_time
 from .commits import Entry
-from .errors import PublishRefused, URIError
+from .errors import PublishRefused, StoreError, StoreTooNew, URIError
 from .events import (
     AliasMoved,
     Deleted,
@@ -41,6 +41,7 @@ __all__ = ["Merged", "merge"]
 
 _RANK = {"run-started": 0, "imported": 1, "alias-moved": 2, "run-ended": 3}
 SYSTEM = "lineage"  # in the origin of what was merged
+MERGED_FROM = "merged_from"  # in the detail of a run: the journal that told of it
 _FINAL = (State.DELETED, State.REPLACED)
 
 
@@ -71,6 +72,7 @@ def merge(store: Lineage, other: Lineage, namespace: str) -> Merged:
 
     Raises:
         PublishRefused: that cannot be a namespace, or both are one journal.
+        StoreError: the store ended, or needs a newer release; nothing was brought in.
     """
     try:
         fault = ArtifactURI.parse(f"{namespace}/x").identity != f"{namespace}/x"
@@ -82,7 +84,23 @@ def merge(store: Lineage, other: Lineage, namespace: str) -> Merged:
         raise PublishRefused(
             f"{other.journal.address} has the same history as this store; there is nothing to merge"
         )
+    _must_go_on(store)
     return _Merge(store, other, namespace).run()
+
+
+def _must_go_on(store: Lineage) -> None:
+    """Refuse where what is brought in would wait for another store or release."""
+    journal = store.journal
+    with store.reading(), journal.peek() as ledger:
+        conditions = ledger.conditions()
+    if (successor := journal.successor()) is not None:
+        where = successor.store or f"journal {successor.journal}"
+        raise StoreError(f"{journal.address} ended and goes on as {where}; merge into that one")
+    if conditions.unknown is not None:
+        raise StoreTooNew(
+            f"{journal.address} holds {conditions.unknown!r} events of a newer release; upgrade "
+            "nemotron-lineage to merge into it"
+        )
 
 
 class _Merge:
@@ -114,6 +132,7 @@ class _Merge:
             status = ledger.run(run.id)
         if status is None:
             detail = {k: v for k, v in run.detail.items() if k not in ("argv", "parent")}
+            detail.setdefault(MERGED_FROM, self._other.journal.id)
             started = RunStarted(
                 run=run.id, name=run.name, job=run.job, job_type=run.job_type,
                 parent=run.detail.get("parent"), config=run.config, host=run.host, user=run.user,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .commits import Head, Mark
-    from .intake import Waiting
+    from .intake import Intakes, Waiting
     from .journal.base import Journal
     from .model import AliasMove, Artifact, Input, Location, Receipt, RunInfo
     from .run import UseReference
@@ -291,16 +292,22 @@ class Reader:
         with self.journal.peek() as ledger:
             return len(self.journal.intakes.pending(ledger.mark, ledger.conditions().intakes))
 
-    def waiting(self, folders: Iterable[str] = ()) -> list[Waiting]:
+    def waiting(
+        self, folders: Iterable[str] = (), intakes: Iterable[Intakes] = ()
+    ) -> list[Waiting]:
         """Describe the records that wait in intakes by their writers, without combining them.
 
         Args:
             folders: intakes (``.../.lineage``) to look into besides those that runs declared.
+            intakes: those of stores that this one goes on from.
         """
         self._check_open()
         with self.journal.peek() as ledger:
-            everywhere = (*ledger.conditions().intakes, *folders)
-            return self.journal.intakes.waiting(ledger.mark, everywhere)
+            conditions = ledger.conditions()
+            found = self.journal.intakes.waiting(ledger.mark, (*conditions.intakes, *folders))
+            found += [each for one in intakes for each in one.waiting(ledger.mark)]
+        obstacle = conditions.obstacle
+        return [replace(each, obstacle=each.obstacle or obstacle) for each in found]
 
     def position(self) -> dict[str, Any]:
         """Return how far the journal and its index are."""

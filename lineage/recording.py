@@ -77,7 +77,8 @@ class Recording(ABC):
         """Record a version from inside a training loop: one durable append, and an id at once.
 
         It takes no lock and opens no database. NaN and infinity become null and their keys are
-        listed: a diverged run must still be recorded.
+        listed: a diverged run must still be recorded. So must a folder with a file in it that
+        cannot be read: it has no fingerprint then, and a warning says why.
 
         Args:
             name: the artifact.
@@ -101,7 +102,7 @@ class Recording(ABC):
         values, non_finite = plain_lenient(metadata)
         draft = self._draft(
             name, path, type, self.redactor.value(values), aliases, external=external,
-            inputs=None if inputs is None else tuple(inputs),
+            inputs=None if inputs is None else tuple(inputs), lenient=True,
         )  # fmt: skip
         return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
 
@@ -180,8 +181,12 @@ class Recording(ABC):
         *,
         inputs: tuple[Input, ...] | None,
         external: bool,
+        lenient: bool = False,
     ) -> Published:
-        """Describe what lies at a path as a version without a number yet."""
+        """Describe what lies at a path as a version without a number yet.
+
+        What cannot be read is an error, or goes without a fingerprint: ``lenient``.
+        """
         called = identity(name)
         aliases = tuple(aliases)
         for alias in aliases:
@@ -193,8 +198,13 @@ class Recording(ABC):
         location = self.locate(path, external=external)
         try:
             found = None if location.external else fingerprint(path)
-        except FileNotFoundError:
-            raise PathNotFoundError(location.path) from None
+        except OSError as error:
+            if not os.path.lexists(path):
+                raise PathNotFoundError(location.path) from None
+            if not lenient:
+                raise
+            found = None
+            _log.warning("%s is recorded without a fingerprint: %s", location.path, error)
         return Published(
             name=called, type=kind, run=self.id, location=location, metadata=metadata,
             fingerprint=found, aliases=aliases, inputs=inputs,
@@ -255,7 +265,7 @@ class Recorder(Recording, PerProcess):
         self._lock = threading.Lock()
         self._writers: dict[str, FileWriter] = {}
         self._led: set[str] = set()
-        self._has_warned = False
+        self._is_told = self._has_warned = False  # the store, of the folder; the user, of that
         self._waiting: deque[Event] = deque(maxlen=_KEPT)
 
     @property
@@ -316,10 +326,15 @@ class Recorder(Recording, PerProcess):
             if folder is None:
                 continue
             try:
-                return self._writer(folder).append(event)
+                record = self._writer(folder).append(event)
             except (LineageError, OSError) as error:
                 fault = fault or error
                 _log.debug("%s takes no records: %s", folder, error)
+                continue
+            # now that it is on its disk: the store's may hang
+            if folder == self._beside and self._store is not None and not self._is_told:
+                self._is_told = self._tell_store(self._store, folder)
+            return record
         if fault is None:
             raise LineageError("a recorder has no folder to write to; give it one")
         raise fault
@@ -331,14 +346,12 @@ class Recorder(Recording, PerProcess):
             about = {"host": socket.gethostname(), "run": self.id}
             writer = self._writers[folder] = FileWriter(folder, about, Files(), self._clock)
         if folder not in self._led:
-            if folder == self._beside and self._store is not None:
-                self._tell_store(self._store, folder)
             writer.append(self._started)
             self._led.add(folder)
         return writer
 
-    def _tell_store(self, own: str, folder: str) -> None:
-        """Have the next reader of the store look into a folder."""
+    def _tell_store(self, own: str, folder: str) -> bool:
+        """Have the next reader of the store look into a folder; return whether it will."""
         try:
             self._writer(own)
         except (LineageError, OSError) as error:
@@ -349,6 +362,8 @@ class Recorder(Recording, PerProcess):
                 level, "the store cannot be told of the records in %s (%s); bring them in with: "
                 "lineage recover %s", folder, error, os.path.dirname(folder),
             )  # fmt: skip
+            return False
+        return True
 
 
 def _own_intake(store: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str | None:

@@ -2,22 +2,25 @@
 
 Readers look into the store's own intake and into the folders that running runs declared. What lies
 elsewhere is found here: beside checkpoints whose run was killed before anyone heard of it, in a
-copy of them, in folders of runs that ended long ago.
+copy of them, in folders of runs that ended long ago, in the intake of a store that was moved.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .errors import PathNotFoundError
+from .errors import Conflict, PathNotFoundError
 from .events import RunStarted
+from .journal.kinds import open_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .intake import Waiting
+    from .journal.base import Journal
     from .registry import Lineage
 
 __all__ = ["Recovery", "find_intakes", "recover"]
@@ -47,21 +50,45 @@ def recover(store: Lineage, paths: Iterable[str] = (), *, dry: bool = False) -> 
 
     Args:
         store: an open store.
-        paths: folders below which checkpoints may lie; the folders that any run ever declared are
-            looked into anyway.
+        paths: folders below which checkpoints may lie, and stores that ended and go on as this
+            one; the folders that any run ever declared are looked into anyway.
         dry: only look.
 
     Raises:
         PathNotFoundError: there is no such folder.
+        Conflict: a store that does not go on as this one.
     """
     folders = dict.fromkeys(_declared(store))
-    for path in paths:
-        folders |= dict.fromkeys(find_intakes(path))
-    result = Recovery(list(folders), store.waiting(folders))
-    if not dry:
-        result.taken = store.combine(folders)
-        result.left = store.waiting(folders)
-    return result
+    with ExitStack() as stack:
+        intakes = []
+        for path in paths:
+            if _is_store(path):
+                ended = stack.enter_context(closing(open_journal(path, create=False)))
+                _must_go_on_as(store, ended)
+                intakes.append(ended.intakes)
+            else:
+                folders |= dict.fromkeys(find_intakes(path))
+        result = Recovery(list(folders), store.waiting(folders, intakes))
+        if not dry:
+            result.taken = store.combine(folders, intakes)
+            result.left = store.waiting(folders, intakes)
+        return result
+
+
+def _is_store(path: str) -> bool:
+    """Tell whether a path is the address of a store rather than a folder with checkpoints."""
+    return (
+        "://" in path or os.path.isfile(path) or os.path.isfile(os.path.join(path, "journal.json"))
+    )
+
+
+def _must_go_on_as(store: Lineage, ended: Journal) -> None:
+    successor = ended.successor()
+    if successor is None or not store.journal.is_ours(successor.journal):
+        raise Conflict(
+            f"{ended.address} does not go on as {store.journal.address}, and keeps its records; "
+            "to bring in what it holds use: lineage merge"
+        )
 
 
 def find_intakes(path: str) -> Iterator[str]:
@@ -72,7 +99,8 @@ def find_intakes(path: str) -> Iterator[str]:
     """
     root = os.path.abspath(path)
     if not os.path.isdir(root):
-        raise PathNotFoundError(root)
+        message = f"there is no folder {root} on this host; recover on the host that sees it"
+        raise PathNotFoundError(root, message)
     for folder, names, files in os.walk(root):
         if os.path.basename(folder) == INTAKE or (
             folder == root and any(name.endswith(".jsonl") for name in files)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .clock import Clock
-    from .intake import Writer
+    from .intake import Intakes, Writer
     from .journal.base import Journal
     from .journal.decide import Outcome
     from .places import Outside
@@ -353,14 +353,15 @@ class Lineage(Reader):
             assert known is not None  # by us or by whoever was first
         return known
 
-    def combine(self, folders: Iterable[str] = ()) -> int:
+    def combine(self, folders: Iterable[str] = (), intakes: Iterable[Intakes] = ()) -> int:
         """Bring all pending records into the journal; return how many there were.
 
         Args:
             folders: intakes (``.../.lineage``) to look into besides those that runs declared.
+            intakes: those of stores that this one goes on from.
         """
         self._check_open()
-        return self._combiner.combine(folders)
+        return self._combiner.combine(folders, intakes)
 
     def commit(self, event: Event, *, expect: int | None = _ANY) -> Outcome:
         """Commit one event; the runs and the kit write through this."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from .background import start
 from .errors import LineageError, StoreUnsuitable
 from .files import Files
-from .journal.kinds import absolute
+from .journal.kinds import absolute_address
 from .pace import yield_to_others
 from .registry import open_store
 from .seals import seal_all
@@ -66,7 +66,7 @@ def start_sealing(
         StoreUnsuitable: a store in memory, which no other process sees.
         OSError: no process can be started.
     """
-    place = absolute(choose_store(address)[0])
+    place = absolute_address(choose_store(address)[0])
     if place == "memory:":
         raise StoreUnsuitable("a store in memory cannot be sealed by another process; use seal()")
     rated = [] if rate is None else ["--rate", str(rate)]

@@ -27,8 +27,14 @@ class Shelf(ABC):
         """Say where a name lies, for people."""
 
     @abstractmethod
-    def names(self, folder: str, *, after: str = "") -> list[str]:
-        """List the names in a folder, sorted; those behind ``after``. No folder is an empty one."""
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
+        """List the names in a folder, sorted; those behind ``after``. No folder is an empty one.
+
+        Args:
+            folder: where.
+            after: names behind this one.
+            whole: leave out those that somebody died over, where they have names already.
+        """
 
     @abstractmethod
     def ages(self, folder: str) -> Mapping[str, float]:
@@ -95,8 +101,9 @@ class FolderShelf(Shelf):
         """Say where a name lies."""
         return self.path(name)
 
-    def names(self, folder: str, *, after: str = "") -> list[str]:
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
         """List the names in a folder."""
+        del whole  # what is not whole has no name
         return sorted(name for name in self._files.names(self.path(folder)) if name > after)
 
     def ages(self, folder: str) -> Mapping[str, float]:
@@ -131,8 +138,10 @@ class FolderShelf(Shelf):
             self._files.remove(self.path(name))
 
     def send(self, path: str, name: str) -> None:
-        """Copy a file to here."""
-        self._files.copy(path, self._place(name))
+        """Copy a file to here. What was left of earlier ones may be large, and goes first."""
+        place = self._place(name)
+        self._files.sweep(os.path.dirname(place))
+        self._files.copy(path, place)
 
     def fetch(self, name: str, path: str) -> None:
         """Copy a file from here."""

@@ -141,7 +141,8 @@ def _json(parser: Parser) -> None:
 def _recover_words(parser: Parser) -> None:
     parser.add_argument(
         "paths", nargs="*", metavar="PATH",
-        help="folders below which checkpoints lie; those that runs declared are known",
+        help="folders below which checkpoints lie (those that runs declared are known), or a "
+        "store that was moved to this one",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="only say what waits, and where")
     _json(parser)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..commits import GENESIS, Commit, Head
 from ..errors import Conflict, StoreDamaged
+from ..events import SucceededBy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -145,6 +146,16 @@ class Journal(ABC):
         Only read from it.
         """
 
+    def confirm(self, number: int) -> None:  # noqa: B027 - most show nothing before it lasts
+        """Make sure that the commits up to one that was read survive power loss.
+
+        Whoever wrote it may not have come to that yet, and whoever found a record of its own in it
+        is about to say that the record is safe.
+
+        Raises:
+            OSError: nobody can say whether they do.
+        """
+
     def check_blank(self) -> None:  # noqa: B027 - most journals leave it to the disk
         """Raise ``StoreReadOnly`` when payloads cannot be blanked from here."""
 
@@ -170,6 +181,11 @@ class Journal(ABC):
             with self.turn() as turn:
                 turn.ledger.take(commit)
                 turn.append(commit)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it waits for the rest of what it adopts, closed to all others until then."""
+        return False
 
     def finish(self) -> None:  # noqa: B027 - most journals are whole from the first commit on
         """Say that all that was to be adopted is here."""
@@ -199,6 +215,15 @@ class Journal(ABC):
             self._forebears = frozenset(owner for _, owner in self.owners())
         return journal == self.id or journal in (self._forebears or ())
 
+    def successor(self) -> SucceededBy | None:
+        """Return how this journal ended, or None when it goes on."""
+        number = self.head().number
+        for commit in self.read(max(0, number - 1), number):
+            for entry in commit.entries:
+                if isinstance(entry.event, SucceededBy):
+                    return entry.event
+        return None
+
     def owners(self) -> list[tuple[int, str]]:
         """Return (first number, id) of the journals that the commits were written to, in order.
 
@@ -213,6 +238,15 @@ class Journal(ABC):
                 break
             first = self._first(first, last, partial(_is_of_another, commit.journal))
         return owners
+
+    def holders(self, number: int) -> list[str]:
+        """Return the ids of the journals that hold a commit, from the one it was written to on.
+
+        A journal that was copied and goes on by itself gives the numbers behind to other commits.
+        """
+        owners = self.owners()
+        at = max((k for k, (first, _) in enumerate(owners) if first <= number), default=0)
+        return [owner for _, owner in owners[at:]]
 
     def _first(self, low: int, high: int, fits: Callable[[Commit], bool]) -> int:
         """Return the first number from ``low`` to ``high`` that fits, or one more than ``high``.

@@ -43,6 +43,11 @@ _VARIABLES = (
     ("AWS_SESSION_TOKEN", "session_token"),
 )  # fmt: skip
 _SETTINGS = ("region", "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_LOGINS = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _MARK = "nemotron_lineage_pid"  # on obstore itself: which process its threads run in
 _HELPER = """
 import sys
@@ -60,7 +65,7 @@ class Bucket(Shelf, PerProcess):
         environ: for credentials and endpoints, by default that of the process.
 
     Raises:
-        StoreUnsuitable: obstore is not installed, or the address holds a login.
+        StoreUnsuitable: obstore is not installed, or the address holds a login or no bucket.
     """
 
     def __init__(self, address: str, environ: Mapping[str, str] | None = None) -> None:
@@ -70,6 +75,8 @@ class Bucket(Shelf, PerProcess):
                 "the address of a store holds no login or key, since it is recorded and shown; "
                 "give it by the environment or the files of the provider's own tools"
             )
+        if not rest.strip("/"):
+            raise StoreUnsuitable(f"{address} names no bucket; use e.g. s3://bucket/prefix")
         self._address, self._environ = address, dict(os.environ if environ is None else environ)
         super().__init__()
 
@@ -114,8 +121,9 @@ class Bucket(Shelf, PerProcess):
         found: list[str] = self._call("between", after, until, folder)
         return found
 
-    def names(self, folder: str, *, after: str = "") -> list[str]:
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
         """List the names of objects directly in a folder."""
+        del whole  # what is not whole has no name
         front = f"{folder}/"
         found = self.between(front + after, f"{folder}0", folder)  # "0" is what follows "/"
         return [name.removeprefix(front) for name in found]
@@ -141,12 +149,9 @@ class Bucket(Shelf, PerProcess):
             self._call("put", name, data, "create")
         except FileExistsError:
             # by us, if the client asked twice because a reply was lost: no two contents are alike
-            try:
-                if self.read(name) == data:
-                    return
-            except FileNotFoundError:
-                raise StoreUnreachable(f"{self._address} is undecided about {name}") from None
-            raise
+            (there,) = self.read_many([name])
+            if there != data:  # None: it was there, and is removed by now
+                raise
 
     def put_over(self, name: str, data: bytes) -> None:
         """Create or replace an object."""
@@ -171,8 +176,15 @@ class _Client:
     """Asks the provider, in the process that obstore's threads run in."""
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
+        from obstore.exceptions import BaseError
+
         self._shown = address
-        self._store = _open(address, environ)
+        try:
+            self._store = _open(address, environ)
+        except BaseError as error:
+            raise StoreUnsuitable(
+                f"{address} cannot be opened: {_first_line(error)}; set {_settings(address)}"
+            ) from error
 
     def call(self, operation: str, *words: Any) -> Any:  # whatever the operation returns
         from obstore.exceptions import BaseError
@@ -197,11 +209,9 @@ class _Client:
             return StoreUnsuitable(f"{self._shown} does not know what the journal needs")
         if _INSTANCE in str(error):  # the last place where AWS's clients look
             return StoreReadOnly(
-                f"{self._shown}: no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY"
+                f"{self._shown}: no credentials were found; set {_settings(self._shown)}"
             )
-        said = str(error).partition("\n")[0].partition(": <")[0]  # without the body of the answer
-        return StoreUnreachable(f"{self._shown} does not answer: {said}")
+        return StoreUnreachable(f"{self._shown} does not answer: {_first_line(error)}")
 
     def between(self, after: str, until: str, folder: str | None) -> list[str]:
         import obstore
@@ -339,6 +349,16 @@ def _open(address: str, environ: Mapping[str, str]) -> ObjectStore:
     if options.get("endpoint", "").startswith("http://"):
         options["client_options"]["allow_http"] = True
     return stores.S3Store(bucket, **options)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error of the client says, without the body of an answer."""
+    return str(error).partition("\n")[0].partition(": <")[0]
+
+
+def _settings(address: str) -> str:
+    """Name the variables in which a provider's clients look for credentials."""
+    return _LOGINS[address.partition("://")[0]]
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -135,21 +135,27 @@ class Database(PerProcess):
         self._own()
         with self._lock:
             fresh = self._connection is None
+            cursors: list[psycopg.Cursor[tuple[Any, ...]]] = []
             try:
-                return self._ask(statements)
+                return self._ask(statements, cursors)
             except StoreUnreachable:
                 if fresh or not again:
                     raise
-                return self._ask(statements)
+                return self._ask(statements, [])
+            except LineageError as error:
+                if again or not cursors or cursors[0].pgresult is None:
+                    raise
+                raise StoreUnreachable(f"{error}; what was asked before that was done") from error
 
-    def _ask(self, statements: tuple[Statement, ...]) -> list[Rows]:
+    def _ask(
+        self, statements: tuple[Statement, ...], cursors: list[psycopg.Cursor[tuple[Any, ...]]]
+    ) -> list[Rows]:
         texts = [(text.replace("{schema}", self._schema), values) for text, values in statements]
         with self._explained():
             connection = self._connection or self._open()
             if len(texts) == 1:
                 return [_rows(connection.execute(*texts[0]))]
             with connection.pipeline() as pipeline:
-                cursors = []
                 for text, values in texts:
                     cursors.append(connection.execute(text, values))
                     pipeline.sync()  # each commits, whatever becomes of the next

@@ -19,6 +19,7 @@ import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..clock import Clock, new_id
 from ..commits import Head
@@ -27,7 +28,7 @@ from ..files import Files, explain, folder_mode
 from ..filesystems import BUCKET, cache_folder, filesystem
 from ..intake import FolderIntakes
 from ..shelf import FolderShelf
-from .numbered import NumberedJournal, now
+from .numbered import NumberedJournal, now, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,6 @@ _NO_LINKS = (
     errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV,
 )  # fmt: skip
 _BREATH = 0.01  # seconds between folders that are emptied: a writer's sync waits for all of one
-_LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 
 
 class DirectoryJournal(NumberedJournal):
@@ -81,7 +81,7 @@ class DirectoryJournal(NumberedJournal):
         clock: Clock | None = None,
     ) -> None:
         self._root = os.path.abspath(root)
-        self.address = f"file://{self._root}"
+        self.address = f"file://{quote(self._root)}"
         kind, name = filesystem(self._root)
         if kind == BUCKET:
             raise StoreUnsuitable(
@@ -155,32 +155,33 @@ class DirectoryJournal(NumberedJournal):
 
     def _newest(self, known: int) -> Head:
         self._learned = now()
-        known = max(known, self._seen)
+        # what was copied in several goes may lie alone first and in packs behind that
+        known = max(known, self._seen) or self._packs.last()
         return Head(max(known, self._last_number(known)), "", "")
 
     def _last_number(self, known: int) -> int:
         """Find the highest number there is, from one that is known to be there."""
         bucket = known // _FOLDER
-        if not self._files.names(self._bucket(bucket)):  # a new journal, or it was packed since
+        if not self._numbers(bucket):  # a new journal, or it was packed since
             known = max(known, self._packs.last())
             bucket = max(self._last_bucket(), known // _FOLDER)
         while True:
-            numbers = [_number(name) for name in self._files.names(self._bucket(bucket))]
-            last = max(numbers, default=known)
+            last = max(self._numbers(bucket), default=known)
             full = last % _FOLDER == _FOLDER - 1
-            if not full or not self._files.names(self._bucket(bucket + 1)):
+            if not full or not self._numbers(bucket + 1):
                 return last
             bucket += 1
             known = last
 
     def _last_bucket(self) -> int:
-        buckets = [int(name) for name in self.shelf.names("commits")]
-        for bucket in reversed(
-            buckets
-        ):  # the last one may be empty: its first commit is being written
-            if self._files.names(self._bucket(bucket)):
-                return bucket
-        return 0
+        # the last one may be empty: its first commit is being written
+        return next((each for each in reversed(self._buckets()) if self._numbers(each)), 0)
+
+    def _buckets(self) -> list[int]:
+        return sorted(int(name) for name in self.shelf.names("commits") if name.isdigit())
+
+    def _numbers(self, bucket: int) -> list[int]:
+        return numbers(self._files.names(self._bucket(bucket)))
 
     def _bucket(self, bucket: int) -> str:
         return self._folder.path(f"commits/{bucket:06d}")
@@ -198,6 +199,11 @@ class DirectoryJournal(NumberedJournal):
         except OSError as error:
             raise explain(error, self._root) from error
 
+    def confirm(self, number: int) -> None:
+        """Sync the folder of a commit; those before it were synced when it was begun."""
+        with suppress(FileNotFoundError):  # all of it is packed
+            self._files.sync_folder(self._bucket(number // _FOLDER))
+
     def _begin_bucket(self, bucket: int) -> None:
         folder = self._bucket(bucket)
         self._files.make_folder(folder)
@@ -209,30 +215,21 @@ class DirectoryJournal(NumberedJournal):
 
     def _unload(self, packs: Sequence[Pack]) -> None:
         upto = max((pack.last for pack in packs), default=0)
-        for name in self.shelf.names("commits"):
-            if int(name) * _FOLDER > upto:
+        for bucket in self._buckets():
+            if bucket * _FOLDER > upto:
                 break
-            folder = self._bucket(int(name))
-            alone = sorted(_number(file) for file in self._files.names(folder))
+            alone = sorted(self._numbers(bucket))
             for pack in packs:
                 mine = [number for number in alone if pack.first <= number <= pack.last]
                 if mine:
                     self._packs.unload(pack, mine)
                     time.sleep(_BREATH)
-            if (int(name) + 1) * _FOLDER <= upto + 1:
+            if (bucket + 1) * _FOLDER <= upto + 1:
                 with suppress(OSError):  # somebody else did, or something is left
-                    os.rmdir(folder)
+                    os.rmdir(self._bucket(bucket))
 
     def _sweep(self, folder: str) -> None:
-        """Remove what killed writers left behind; nobody ever reads it."""
+        """Remove what killed writers left behind."""
         with suppress(OSError), os.scandir(os.path.dirname(folder)) as buckets:
             for bucket in buckets:
-                for entry in os.scandir(bucket.path):
-                    if entry.name.startswith(".new-"):
-                        with suppress(OSError):
-                            if time.time() - entry.stat().st_mtime > _LEFTOVER:
-                                os.unlink(entry.path)
-
-
-def _number(name: str) -> int:
-    return int(name.removesuffix(".json"))
+                self._files.sweep(bucket.path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock, SystemClock
 from ..commits import Mark
 from ..errors import StoreDamaged, StoreUnreachable
+from ..filesystems import FLEETING, filesystem
 from ..intake import (
     FolderIntakes,
     Pending,
@@ -56,6 +57,7 @@ class FarIntakes(ABC):
         self._files = FolderIntakes(folder, clock=clock, ours=ours)
         self._clock = clock or SystemClock()
         self.stale: dict[str, Mark] = {}
+        self._warned = False
 
     @abstractmethod
     def look(self, mark: Callable[[str], Mark]) -> Iterable[Row]:
@@ -71,6 +73,8 @@ class FarIntakes(ABC):
 
     def writer(self, about: Mapping[str, Any], folder: str | None = None) -> Writer:
         """Return a new writer of files."""
+        if folder is None:
+            self._must_last()
         return self._files.writer(about, folder)
 
     def crowd(self, about: Mapping[str, Any]) -> Writer:
@@ -79,7 +83,17 @@ class FarIntakes(ABC):
 
     def keep(self, entry: Entry, about: Mapping[str, Any]) -> bool:
         """Keep what may or may not have been committed on this host."""
+        self._must_last()
         return self._files.keep(entry, about)
+
+    def _must_last(self) -> None:
+        """Warn, once, where records that wait on this host are gone with a container."""
+        if not self._warned and filesystem(self._files.folder)[0] == FLEETING:
+            self._warned = True
+            _log.warning(
+                "records wait in %s, which is gone with this container; mount a folder that stays "
+                "and name it in XDG_DATA_HOME", self._files.folder,
+            )  # fmt: skip
 
     def pending(self, mark: Callable[[str], Mark], folders: Iterable[str] = ()) -> list[Pending]:
         """Return the records behind each writer's mark, in the order to take them."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from ..errors import StoreUnsuitable
+from ..files import Files
 from ..filesystems import data_home
 
 if TYPE_CHECKING:
     from ..shelf import Shelf
     from .base import Journal
 
-__all__ = ["absolute", "folder_beside", "open_journal", "open_shelf"]
+__all__ = ["absolute_address", "folder_beside", "open_journal", "open_shelf"]
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 _SCHEMES = {
@@ -109,10 +112,14 @@ def open_shelf(address: str) -> Shelf | None:
         return Bucket(address.rstrip("/"))
     from ..shelf import FolderShelf
 
-    return FolderShelf(os.path.abspath(f"{path}.d" if kind == "sqlite" else path))
+    root = os.path.abspath(f"{path}.d" if kind == "sqlite" else path)
+    files = Files()
+    with suppress(OSError, ValueError, KeyError):  # what its maker laid down for all who write
+        files.mode = int(json.loads(files.read(os.path.join(root, "journal.json")))["mode"], 8)
+    return FolderShelf(root, files)
 
 
-def absolute(address: str) -> str:
+def absolute_address(address: str) -> str:
     """Return an address that means the same store in every working folder."""
     kind, path = _place(address)
     if kind == "memory" or kind in _FAR:
@@ -126,6 +133,9 @@ def _waiting(address: str) -> str:
 
     In the user's data folder, not in a cache: what waits here is nowhere else.
     """
+    # however it is spelled: what waits for one store waits in one folder
+    scheme, mark, rest = address.rstrip("/").partition("://")
+    address = f"{'postgresql' if scheme == 'postgres' else scheme}{mark}{rest}"
     place = hashlib.sha256(address.encode()).hexdigest()[:16]
     return os.path.join(data_home(os.environ), "nemotron-lineage", "waiting", place)
 

@@ -55,6 +55,13 @@ class Conditions(NamedTuple):
     unknown: str | None
     intakes: tuple[str, ...]
 
+    @property
+    def obstacle(self) -> str:
+        """Why records wait here that nobody takes in; empty when the next reader does."""
+        if self.successor is not None:
+            return f"the store ended and goes on as journal {self.successor}"
+        return "needs a newer release" if self.unknown is not None else ""
+
 
 class Ledger(LedgerTables):
     """The deciding state on one SQLite connection; the caller owns the transaction."""

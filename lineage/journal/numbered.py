@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
     from .packs import Pack
 
-__all__ = ["NumberedJournal", "now"]
+__all__ = ["NumberedJournal", "now", "numbers"]
 
 _log = logging.getLogger(__name__)
 
@@ -94,16 +94,21 @@ class NumberedJournal(SharedJournal):
                 f"{self.address} has journal format {self.settings['format']}; this release reads "
                 f"format {FORMAT}. Upgrade nemotron-lineage"
             )
-        if self.settings.get("unfinished") and not adopting:
+        if self.is_unfinished and not adopting:
             raise StoreUnsuitable(
                 f"{self.address} is being made as a copy of another store; wait until that is "
                 "done, or finish it with: lineage copy"
             )
         return journal
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it waits for the rest of what it adopts."""
+        return bool(self.settings.get("unfinished"))
+
     def finish(self) -> None:
         """Open it to all others: what was to be adopted is here."""
-        if self.settings.get("unfinished"):
+        if self.is_unfinished:
             self.settings = {k: v for k, v in self.settings.items() if k != "unfinished"}
             data = canonical_json(self.settings).encode() + b"\n"
             self.shelf.put_over(_IDENTITY, data)
@@ -193,7 +198,7 @@ class NumberedJournal(SharedJournal):
 
     def adopt(self, commits: Iterable[Commit]) -> None:
         """Append commits of another journal as they are, by packs where nobody else can write."""
-        if not self.settings.get("unfinished"):
+        if not self.is_unfinished:
             super().adopt(commits)
             return
         head = self.head()
@@ -205,10 +210,12 @@ class NumberedJournal(SharedJournal):
             else:
                 for commit in some:
                     self._write(commit, looked=True)
+            self._known = head  # a look from what was known before may end at a pack
         self._behind = True
 
     def blank(self, number: int, event: str, kept: Mapping[str, Any]) -> None:
         """Blank one payload of a commit, wherever it lies."""
+        self._packs.forget()  # another process may have blanked more since they were read
         ((_, text),) = self.texts(number - 1, number)
         blanked = Commit.read(text, number=number).blank(event, kept).text.encode("ascii")
         if self._packs.find(number) is None:
@@ -216,9 +223,7 @@ class NumberedJournal(SharedJournal):
         self._packs.look()
         pack = self._packs.find(number)
         if pack is not None:
-            lines = list(self._packs.lines(pack))
-            lines[number - pack.first] = blanked
-            self._packs.replace(pack, lines)
+            self._packs.change(pack, {number: blanked})
             self._packs.unload(pack, [number])
         self.intakes.blank(event)
 
@@ -251,7 +256,8 @@ class NumberedJournal(SharedJournal):
                 if head < first + 2 * BATCH - 1:
                     break
                 texts = self.texts(first - 1, first + BATCH - 1)
-                self._packs.make(next(in_batches(verified(texts))))
+                pack = self._packs.make(next(in_batches(verified(texts))))
+                self._packs.correct(pack, range(pack.first, pack.last + 1))
                 made += 1
         finally:
             self._unload(self._packs.old(age))
@@ -269,6 +275,15 @@ class NumberedJournal(SharedJournal):
                 start("upkeep", self.address)
             except OSError as error:
                 _log.warning("old commits of %s are not packed: %s", self.address, error)
+
+
+def numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the commits among some names.
+
+    Others may lie there: NFS gives one to what is removed while somebody reads it, ``.nfs...``.
+    """
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
 
 
 def now() -> float:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, new_id
 from ..commits import Head
-from ..errors import StoreError, StoreUnsuitable
+from ..errors import StoreError, StoreNotFoundError, StoreUnsuitable
 from ..filesystems import cache_folder
 from ..lines import write_line
 from .bucket import Bucket
 from .far import FarIntakes
-from .numbered import NumberedJournal, now
+from .numbered import NumberedJournal, now, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,8 +89,12 @@ class ObjectStoreJournal(NumberedJournal):
                     f"{self.address} does not honour If-None-Match: two writers could both write "
                     "one commit; use another endpoint, or another kind of store"
                 )
+        except FileNotFoundError:
+            raise StoreNotFoundError(
+                f"there is no bucket for {self.address}; make it, or check the address"
+            ) from None
         finally:
-            with suppress(StoreError):
+            with suppress(StoreError, OSError):
                 self._bucket.remove([probe])
         return {}
 
@@ -109,9 +113,10 @@ class ObjectStoreJournal(NumberedJournal):
         waiting: list[str] = []
         for name in self._bucket.between(self._name(known), _AFTER_INTAKE):
             folder, _, rest = name.partition("/")
-            (waiting if folder == "intake" else commits).append(rest)
+            if folder in ("commits", "intake"):
+                (waiting if folder == "intake" else commits).append(rest)
         self._objects.found(waiting)
-        last = int(commits[-1].removesuffix(".json")) if commits else known
+        last = max(numbers(commits), default=known)
         return Head(max(last, self._seen), "", "")
 
     def _name(self, number: int) -> str:
@@ -135,7 +140,7 @@ class ObjectStoreJournal(NumberedJournal):
             names = self._bucket.between(
                 self._name(pack.first - 1), self._name(pack.last + 1), "commits"
             )
-            alone = [int(name.removeprefix("commits/").removesuffix(".json")) for name in names]
+            alone = numbers(name.removeprefix("commits/") for name in names)
             if alone:
                 self._packs.unload(pack, alone)
 

@@ -21,7 +21,7 @@ from ..errors import StoreDamaged
 from .base import unlinked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..shelf import Shelf
 
@@ -102,6 +102,11 @@ class Packs:
                 del self._held[next(iter(self._held))]
             return found
 
+    def forget(self) -> None:
+        """Have packs read anew."""
+        with self._lock:
+            self._held.clear()
+
     def make(self, commits: Sequence[Commit]) -> Pack:
         """Put commits that follow each other into a pack."""
         pack = Pack(commits[0].number, commits[-1].number)
@@ -121,12 +126,23 @@ class Packs:
         ]
 
     def unload(self, pack: Pack, alone: Sequence[int]) -> None:
-        """Remove commits of a pack that also lie alone.
+        """Remove commits of a pack that also lie alone, when the pack holds them as they are."""
+        gone = self.correct(pack, alone)
+        if gone:
+            self._shelf.remove(gone)
 
-        One that was blanked since it was packed is put into the pack before.
+    def correct(self, pack: Pack, alone: Sequence[int]) -> list[str]:
+        """Put into a pack what was blanked since its commits were read, where they lie alone.
+
+        Who blanks does so where a commit lies alone and then looks for a pack; who packs makes the
+        pack and then looks here. So one of them finds the other.
+
+        Returns:
+            The names of those that the pack holds.
         """
-        lines = list(self._shelf.read(pack.name).split(b"\n")[:-1])
-        gone, changed = [], False
+        lines = self._shelf.read(pack.name).split(b"\n")[:-1]
+        gone: list[str] = []
+        changes: dict[int, bytes] = {}
         found = self._shelf.read_many([self._loose(number) for number in alone])
         for number, data in zip(alone, found, strict=True):
             at = number - pack.first
@@ -137,16 +153,22 @@ class Packs:
                 best = _better(number, text, lines[at])
                 if best is None:
                     continue
-                changed = changed or best != lines[at]
-                lines[at] = best
+                if best != lines[at]:
+                    changes[number] = best
             gone.append(self._loose(number))
-        if changed:
-            self.replace(pack, lines)
-        if gone:
-            self._shelf.remove(gone)
+        if changes:
+            self.change(pack, changes)
+        return gone
 
-    def replace(self, pack: Pack, lines: Sequence[bytes]) -> None:
-        """Put other texts into a pack: one of its commits was blanked."""
+    def change(self, pack: Pack, texts: Mapping[int, bytes]) -> None:
+        """Put other texts of some commits into a pack: they were blanked.
+
+        The others stay as they lie there now: another process may have blanked them since this one
+        read the pack.
+        """
+        lines = self._shelf.read(pack.name).split(b"\n")[:-1]
+        for number, text in texts.items():
+            lines[number - pack.first] = text
         self._shelf.put_over(pack.name, _join(lines))
         with self._lock:
             self._held.pop(pack, None)

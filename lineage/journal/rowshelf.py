@@ -19,15 +19,21 @@ __all__ = ["RowShelf"]
 _PART = 1 << 20  # bytes a row
 
 _NAMES = """
-SELECT name FROM {schema}.shelf WHERE part=0 AND name COLLATE "C" > %(after)s
-    AND name COLLATE "C" < %(until)s ORDER BY name COLLATE "C" """
+SELECT name FROM {schema}.shelf WHERE (part=0 OR NOT %(whole)s) AND name COLLATE "C" > %(after)s
+    AND name COLLATE "C" < %(until)s GROUP BY name ORDER BY name COLLATE "C" """
 _READ = """
 SELECT data FROM {schema}.shelf WHERE name=%(name)s AND part BETWEEN %(first)s AND %(last)s
     AND EXISTS(SELECT FROM {schema}.shelf WHERE name=%(name)s AND part=0) ORDER BY part"""
 _NEW = """
 INSERT INTO {schema}.shelf VALUES(%(name)s, 0, %(data)s) ON CONFLICT DO NOTHING RETURNING part"""
-_OVER = """
+_PUT = """
 INSERT INTO {schema}.shelf VALUES(%(name)s, %(part)s, %(data)s)
+    ON CONFLICT (name, part) DO UPDATE SET data=excluded.data"""
+# one statement: who reads meanwhile sees what was there before, or this
+_OVER = """
+WITH gone AS (DELETE FROM {schema}.shelf WHERE name=%(name)s AND part>=%(parts)s)
+INSERT INTO {schema}.shelf SELECT %(name)s, n - 1, data
+    FROM unnest(%(data)s::bytea[]) WITH ORDINALITY AS given(data, n)
     ON CONFLICT (name, part) DO UPDATE SET data=excluded.data"""
 _REMOVE = "DELETE FROM {schema}.shelf WHERE name=ANY(%(names)s)"
 
@@ -47,9 +53,10 @@ class RowShelf(Shelf):
         """Say where a name lies."""
         return f"{name} on the shelf of {self._address}"
 
-    def names(self, folder: str, *, after: str = "") -> list[str]:
+    def names(self, folder: str, *, after: str = "", whole: bool = True) -> list[str]:
         """List the names in a folder."""
-        (rows,) = self._ask((_NAMES, {"after": f"{folder}/{after}", "until": f"{folder}0"}))
+        between = {"after": f"{folder}/{after}", "until": f"{folder}0", "whole": whole}
+        (rows,) = self._ask((_NAMES, between))
         return [row[0].removeprefix(f"{folder}/") for row in rows]
 
     def ages(self, folder: str) -> Mapping[str, float]:
@@ -98,9 +105,7 @@ class RowShelf(Shelf):
     def put_over(self, name: str, data: bytes) -> None:
         """Put a content under a name, in place of what may be there."""
         parts = [data[at : at + _PART] for at in range(0, len(data), _PART)] or [b""]
-        self.remove([name])
-        for part in reversed(range(len(parts))):
-            self._ask((_OVER, {"name": name, "part": part, "data": parts[part]}))
+        self._ask((_OVER, {"name": name, "parts": len(parts), "data": parts}))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove contents."""
@@ -114,8 +119,8 @@ class RowShelf(Shelf):
             part = 0
             while data := file.read(_PART):
                 part += 1
-                self._ask((_OVER, {"name": name, "part": part, "data": data}))
-        self._ask((_OVER, {"name": name, "part": 0, "data": first}))
+                self._ask((_PUT, {"name": name, "part": part, "data": data}))
+        self._ask((_PUT, {"name": name, "part": 0, "data": first}))
 
     def fetch(self, name: str, path: str) -> None:
         """Copy a content to a file."""

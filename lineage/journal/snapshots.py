@@ -160,6 +160,8 @@ class Snapshots:
         assert self._shelf is not None  # the caller looked
         self._remove([name for _, name in self._notes(tables)[:-_KEPT]])
         kept = self._notes(tables)
+        if not kept:  # all were removed just now: something was redacted
+            return
         noted = {name.removesuffix(".json") for _, name in kept}
         self._shelf.remove([
             name for number, name in self._named(tables, ".db")
@@ -169,7 +171,7 @@ class Snapshots:
     def remove_all(self) -> None:
         """Remove every snapshot: something that they hold is to be nowhere any more."""
         if self._shelf is not None:
-            names = self._shelf.names(_FOLDER)
+            names = self._shelf.names(_FOLDER, whole=False)
             notes = [f"{_FOLDER}/{name}" for name in names if name.endswith(".json")]
             self._remove(notes)
             self._shelf.remove([f"{_FOLDER}/{name}" for name in names])
@@ -187,7 +189,7 @@ class Snapshots:
     def _named(self, tables: str, suffix: str) -> list[tuple[int, str]]:
         assert self._shelf is not None  # the callers looked
         found = []
-        for name in self._shelf.names(_FOLDER):
+        for name in self._shelf.names(_FOLDER, whole=suffix == ".json"):
             if name.startswith(f"{tables}-") and name.endswith(suffix):
                 with suppress(ValueError):
                     number = int(name.removeprefix(f"{tables}-").partition("-")[0])

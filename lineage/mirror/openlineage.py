@@ -214,8 +214,14 @@ class _Desk(Desk):
         )  # fmt: skip
 
     def _id(self, run: str) -> str:
-        """OpenLineage wants a UUID: the same one for the same run, whoever sends."""
-        return str(uuid5(NAMESPACE_URL, f"lineage:{self._store.journal.id}/{run}"))
+        """OpenLineage wants a UUID: the same one for the same run, whoever sends.
+
+        A run that goes on in a copy of the store is the run that began in the store.
+        """
+        with self._store.reading() as db:
+            number, _ = queries.first_start(db, run) or (0, 0)
+        owner = self._store.journal.holders(number)[0]
+        return str(uuid5(NAMESPACE_URL, f"lineage:{owner}/{run}"))
 
     def _name(self, run: str) -> str:
         from ..errors import ArtifactNotFoundError

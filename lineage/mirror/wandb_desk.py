@@ -195,7 +195,7 @@ class WandbDesk(Desk):
             return self._adopt(version)
         remote = self._whole(remote, name)
         if remote is not None:
-            self._must_be_ours(remote, subject)
+            self._must_be_ours(remote, version)
         return remote
 
     def _still(self, receipt: str, id: VersionId) -> Remote | None:
@@ -222,19 +222,30 @@ class WandbDesk(Desk):
             found = self._server.find(name)
         return found
 
-    def _must_be_ours(self, remote: Remote, subject: str | None = None) -> None:
-        """Refuse what another name or another store has put there."""
+    def _must_be_ours(self, remote: Remote, version: Version | None = None) -> None:
+        """Refuse what another name or another store has put there.
+
+        What a store logged that this one goes on from is ours, up to where it was copied.
+        """
         ours = _ours(remote)
         if not ours:
             return
         store, uri = ours.get("store"), str(ours.get("uri", ""))
-        if store is not None and store not in self._mirror.stores(self._store):
+        journal = self._store.journal
+        is_ours = (
+            store is None or store == journal.id
+            or (journal.is_ours(store) if version is None
+                else store in journal.holders(version.commit))
+        )  # fmt: skip
+        if not is_ours:
             raise Refused(
                 f"{remote.name} holds versions of another store ({store}); name another W&B "
                 "project, or publish under another name"
             )
-        if subject is not None and uri and uri != subject:
-            raise Refused(f"{remote.name} is {uri}, and not {subject}; publish under another name")
+        if version is not None and uri and uri != str(version.id):
+            raise Refused(
+                f"{remote.name} is {uri}, and not {version.id}; publish under another name"
+            )
 
     def _log(self, version: Version) -> Remote:
         subject = str(version.id)

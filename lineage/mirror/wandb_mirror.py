@@ -9,7 +9,6 @@ from ..events import (
     AliasMoved,
     Deleted,
     Described,
-    ForkedFrom,
     Found,
     Missing,
     Published,
@@ -68,7 +67,6 @@ class WandbMirror(Mirror):
         self.again, self.upload = again, upload
         self.uploads: dict[str, Upload] = {}  # what this process has on its way
         self._servers: dict[str | None, Server] = {}
-        self._stores: dict[str, frozenset[str]] = {}
 
     def concerns(self, entry: Entry, producer: Callable[[VersionId], str | None]) -> Iterable[Due]:
         """Say which subjects an event changes."""
@@ -122,13 +120,3 @@ class WandbMirror(Mirror):
             key = None if self.live is None else self.live.api_key
             self._servers[base_url] = Server(base_url, key)
         return self._servers[base_url]
-
-    def stores(self, store: Lineage) -> frozenset[str]:
-        """Return the ids of a journal and of the one that it goes on from."""
-        journal = store.journal
-        if journal.id not in self._stores:
-            ids = {journal.id}
-            for commit in journal.read(0, min(1, journal.head().number)):
-                ids |= {e.event.journal for e in commit.entries if isinstance(e.event, ForkedFrom)}
-            self._stores[journal.id] = frozenset(ids)
-        return self._stores[journal.id]

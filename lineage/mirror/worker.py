@@ -14,12 +14,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from errno import EACCES, EPERM, EROFS
 from math import inf
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from ..errors import MirrorUnready, StoreError, StoreReadOnly
+from ..errors import ArtifactNotFoundError, MirrorUnready, StoreError, StoreReadOnly
 from ..events import Receipt
 from ..index import queries
 from ..journal.kinds import open_shelf
+from ..merging import MERGED_FROM
 from .base import Due, Elsewhere, Refused, Retry, Waits
 from .deliveries import Dead, Deliveries, Waiting
 from .lease import Holder, Lease, leases_of
@@ -131,12 +133,14 @@ class Worker:
             patient: leave alone what is to be tried later.
 
         Raises:
-            MirrorUnready: a server cannot be used from here; what goes to others was delivered.
+            MirrorUnready: a server cannot be used from here, and what goes to others was delivered;
+                or the store ended.
             StoreError: the store cannot be read or written.
         """
         before = self.delivered
         now = self._clock() if patient else inf
         self._catch_up()
+        self._must_go_on()
         self._settle()
         self._held.clear()
         shut = _Shut()
@@ -150,6 +154,18 @@ class Worker:
         for fault in filter(None, shut.faults.values()):
             raise MirrorUnready(self._clean(fault)) from fault
         return self.delivered - before
+
+    def _must_go_on(self) -> None:
+        """Deliver nothing from a store that ended: it takes no receipts, and all would be twice."""
+        journal = self._store.journal
+        with journal.peek() as ledger:
+            ended = ledger.conditions().successor is not None
+        if ended and (successor := journal.successor()) is not None:
+            where = successor.store or f"journal {successor.journal}"
+            raise MirrorUnready(
+                f"{journal.address} ended and goes on as {where}, which feeds {self.name} from now "
+                f"on. Try: lineage sync --store {quote(where)}"
+            )
 
     def next_try(self) -> float:
         """Return the seconds until something may be tried again; 0 for now, inf for never."""
@@ -324,9 +340,16 @@ class Worker:
         if self._wants is not None and not self._wants(run):
             return []
         dues = self.deliveries.of(run, now)
-        if not dues or self._mirror.covers(run, self._link(run)):
+        if not dues or (self._mirror.covers(run, self._link(run)) and not self._is_merged(run)):
             return dues
         return [due for due in dues if self._receipt(due.subject) is not None]
+
+    def _is_merged(self, run: str) -> bool:
+        """Tell whether a run came in by a merge: the store that it came from tells of it."""
+        try:
+            return MERGED_FROM in self._store.run_info(run).detail
+        except ArtifactNotFoundError:
+            return False
 
     def _link(self, run: str) -> Mapping[str, object] | None:
         """Return what receipts say of a run."""

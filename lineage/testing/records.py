@@ -9,8 +9,12 @@ __all__ = ["publish"]
 
 
 def publish(
-    name: str = "model", path: str = "/out/1", content: str = "a", **facts: object
+    name: str = "model", path: str = "/out/1", content: str | None = None, **facts: object
 ) -> Published:
-    """Make a publish record with little to say."""
+    """Make a publish record with little to say.
+
+    Without a content nobody can take it for one that was there before: if a fault has it taken
+    twice, there are two versions.
+    """
     values: dict[str, object] = {"run": "run", "type": "model", **facts}
     return Published(name=name, location=Location(path), fingerprint=content, **values)  # type: ignore[arg-type]  # any facts

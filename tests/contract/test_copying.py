@@ -10,9 +10,20 @@ from pathlib import Path
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Conflict, Lineage, StoreError, StoreUnsuitable, audit
+from nemotron.lineage import (
+    Conflict,
+    Lineage,
+    StoreBusy,
+    StoreError,
+    StoreReadOnly,
+    StoreUnsuitable,
+    audit,
+    claim_name,
+)
 from nemotron.lineage.copying import Copied, copy_journal
+from nemotron.lineage.journal import base, numbered
 from nemotron.lineage.journal.kinds import open_journal
+from nemotron.lineage.journal.numbered import NumberedJournal
 from nemotron.lineage.merging import merge
 from nemotron.lineage.recovery import recover
 from nemotron.lineage.testing import publish
@@ -22,6 +33,7 @@ PAIRS = [
     pytest.param(*pair, marks=[pytest.mark.postgres] if "postgres" in pair else [])
     for pair in itertools.product(KINDS, KINDS)
 ]
+LASTING = [pytest.param(k, marks=[pytest.mark.postgres] if k == "postgres" else []) for k in KINDS]
 AddressOf = Callable[[str, str], str]
 
 
@@ -43,6 +55,11 @@ def _copy(source: str, target: str, *, end: bool = False) -> Copied:
         closing(open_journal(target, adopting=True)) as here,
     ):
         return copy_journal(there, here, end=end)
+
+
+def _id(address: str) -> str:
+    with lineage.open(address) as store:
+        return store.journal.id
 
 
 def _answers(store: Lineage) -> object:
@@ -117,6 +134,39 @@ def test_record_in_the_old_intake_is_brought_into_the_new_store(tmp_path: Path) 
         assert audit.fsck(moved).is_clean
 
 
+@pytest.mark.parametrize("kind", LASTING)
+def test_record_that_an_ended_store_keeps_is_brought_into_its_successor(
+    kind: str, address_of: AddressOf
+) -> None:
+    old, new = address_of(kind, "old"), address_of("sqlite", "new")
+    with lineage.open(old) as store:
+        _fill(store)
+        _copy(old, new, end=True)
+        with pytest.raises(StoreBusy, match=r"Try: lineage recover \S+ --store sqlite:") as told:
+            store.commit(publish(path="/late"))
+        (waiting,) = store.waiting()
+        assert waiting.obstacle == f"the store ended and goes on as journal {_id(new)}"
+    assert told.value.record is not None
+    with lineage.open(new) as moved:
+        assert sum(each.records for each in recover(moved, [old], dry=True).found) == 1
+        assert recover(moved, [old]).taken == 1
+        assert recover(moved, [old]).taken == 0
+        assert moved.resolve("model:v6").address == "/late"
+        assert [v.number for v in moved.log("model")] == [6, 5, 4, 3, 2, 1]
+        assert audit.fsck(moved).is_clean
+
+
+def test_records_of_a_store_that_goes_on_by_itself_are_left_to_it(tmp_path: Path) -> None:
+    for name in ("old", "other"):
+        with lineage.open(tmp_path / name) as store:
+            _fill(store)
+    _copy(str(tmp_path / "old"), str(tmp_path / "new"))
+    with lineage.open(tmp_path / "new") as copy:
+        for name in ("old", "other"):
+            with pytest.raises(Conflict, match=r"does not go on as .*, and keeps its records"):
+                recover(copy, [str(tmp_path / name)])
+
+
 @pytest.mark.parametrize("target", ["sqlite", "directory", "objects"])
 @pytest.mark.parametrize("act", ["copy", "move"])
 def test_copy_that_was_cut_off_goes_on(
@@ -142,6 +192,101 @@ def test_copy_that_was_cut_off_goes_on(
         assert store.commit(publish(path="/new")).version == ("model", 6)
 
 
+@pytest.mark.parametrize("target", ["directory", "objects"])
+@pytest.mark.parametrize("act", ["copy", "move"])
+def test_copy_that_was_cut_off_after_its_declaration_is_opened(
+    target: str, act: str, address_of: AddressOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = act == "move"
+    old, new = address_of("directory", "old"), address_of(target, "new")
+    with lineage.open(old) as store:
+        _fill(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(NumberedJournal, "finish", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            _copy(old, new, end=end)
+    copied = _copy(old, new, end=end)
+    assert (copied.new, copied.ended) == (0, end)
+    with lineage.open(new) as store:
+        assert audit.fsck(store).is_clean
+        assert store.commit(publish(path="/new")).version == ("model", 6)
+
+
+def test_copy_that_was_declared_is_not_made_a_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    with lineage.open(old) as store:
+        _fill(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(NumberedJournal, "finish", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                _copy(old, new)
+        with pytest.raises(Conflict, match=r"is a copy of commits 1 to .* already"):
+            _copy(old, new, end=True)
+        for each in (old, new):
+            with lineage.open(each) as one:
+                assert one.commit(publish(path="/new")).version == ("model", 6)
+
+
+@pytest.mark.parametrize("target", ["directory", "objects"])
+def test_copy_in_several_goes_while_the_source_grows(
+    target: str, address_of: AddressOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "BATCH", 10)
+    monkeypatch.setattr(numbered, "BATCH", 10)
+    old, new = address_of("sqlite", "old"), address_of(target, "new")
+    with lineage.open(old) as store:
+        for number in range(1, 6):
+            store.commit(publish(path=f"/{number}"))
+        with monkeypatch.context() as patch:
+            patch.setattr("nemotron.lineage.copying._Copy._declare", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                _copy(old, new)
+        for number in range(6, 26):
+            store.commit(publish(path=f"/{number}"))
+    assert _copy(old, new).commits == 25
+    with lineage.open(new) as store:
+        assert [v.number for v in store.log("model")] == list(range(25, 0, -1))
+        assert store.commit(publish(path="/new")).version == ("model", 26)
+        report = audit.fsck(store)
+        assert report.is_clean, report.damage
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "directory"])
+@pytest.mark.parametrize("act", ["copy", "move"])
+def test_store_is_not_copied_onto_itself(kind: str, act: str, address_of: AddressOf) -> None:
+    address = address_of(kind, "lineage")
+    with lineage.open(address) as store:
+        _fill(store)
+        with pytest.raises(Conflict, match="are one store; name an empty place"):
+            _copy(address, address, end=act == "move")
+        assert store.commit(publish(path="/new")).version == ("model", 6)
+        assert audit.fsck(store).is_clean
+
+
+def test_store_is_not_moved_into_memory(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "lineage.db") as store:
+        _fill(store)
+        with pytest.raises(StoreUnsuitable, match="is gone when this process ends"):
+            _copy(str(tmp_path / "lineage.db"), "memory:", end=True)
+        assert store.commit(publish(path="/new")).version == ("model", 6)
+
+
+def test_read_only_store_is_copied_and_not_ended(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "old") as store:
+        _fill(store)
+    with (
+        closing(open_journal(str(tmp_path / "old"), create=False)) as there,
+        closing(open_journal(str(tmp_path / "new.db"))) as here,
+    ):
+        there.read_only = True
+        with pytest.raises(StoreReadOnly, match="cannot be ended; ask its owner, or use"):
+            copy_journal(there, here, end=True)
+        assert here.head().number == 0
+        assert copy_journal(there, here).ended is False
+
+
 def test_unfinished_copy_is_named_by_fsck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with lineage.open(tmp_path / "old") as store:
         _fill(store)
@@ -162,12 +307,12 @@ def test_copy_into_another_history_is_refused(tmp_path: Path) -> None:
         _copy(str(tmp_path / "a"), str(tmp_path / "b"))
 
 
-def test_second_copy_to_a_place_is_sent_to_merge(tmp_path: Path) -> None:
+def test_second_copy_to_a_place_is_sent_to_another(tmp_path: Path) -> None:
     with lineage.open(tmp_path / "a") as store:
         _fill(store)
         _copy(str(tmp_path / "a"), str(tmp_path / "b"))
         store.commit(publish(path="/more"))
-    with pytest.raises(Conflict, match=r"is a copy of commits 1 to .* lineage merge"):
+    with pytest.raises(Conflict, match=r"is a copy of commits 1 to .* empty place"):
         _copy(str(tmp_path / "a"), str(tmp_path / "b"))
 
 
@@ -177,6 +322,16 @@ def test_ended_store_has_one_successor(tmp_path: Path) -> None:
     _copy(str(tmp_path / "a"), str(tmp_path / "b"), end=True)
     with pytest.raises(StoreError, match=r"ended and goes on as file://.*/b; copy that one"):
         _copy(str(tmp_path / "a"), str(tmp_path / "c"))
+
+
+def test_moved_store_knows_who_has_which_name(tmp_path: Path) -> None:
+    """Else the hook of another folder might be first there, and have the name of this one."""
+    old, new = str(tmp_path / "old"), str(tmp_path / "new.db")
+    with lineage.open(old) as store:
+        _fill(store)
+    assert claim_name("sft", "/out/a", store=old) == "/out/a"
+    _copy(old, new, end=True)
+    assert claim_name("sft", "/out/b", store=new) == "/out/a"
 
 
 def test_copy_of_a_copy_and_of_an_empty_store(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from nemotron import lineage
 from nemotron.lineage import (
     Lineage,
+    StoreBusy,
     StoreDamaged,
     StoreFull,
     StoreNotFoundError,
@@ -58,6 +59,27 @@ def test_full_disk_during_a_directory_commit(directory: Lineage, files: FaultyFi
     with pytest.raises(StoreFull, match="no space left to write"):
         directory.commit(publish(path="/2"))
     assert directory.commit(publish(path="/3")).version == ("model", 2)
+    _all_is_well(directory, 2)
+
+
+def test_full_disk_in_a_crowd_leaves_the_record_waiting_and_says_so(
+    directory: Lineage, files: FaultyFiles
+) -> None:
+    directory.commit(publish(path="/1"))
+    directory._combiner._crowded = True  # others write all the time
+    files.fail("put_new", errno.ENOSPC)
+    with pytest.raises(StoreBusy, match=r"no space left .* is safe in the intake") as told:
+        directory.commit(publish(path="/2"))
+    assert told.value.record is not None
+    assert [v.address for v in directory.log("model")] == ["/2", "/1"]
+    _all_is_well(directory, 2)
+
+
+def test_lost_reply_in_a_crowd_is_found_out(directory: Lineage, files: FaultyFiles) -> None:
+    directory.commit(publish(path="/1"))
+    directory._combiner._crowded = True
+    files.lose_reply("put_new")
+    assert directory.commit(publish(path="/2")).version == ("model", 2)
     _all_is_well(directory, 2)
 
 

@@ -47,6 +47,33 @@ def test_stopped_holder_of_a_sqlite_store_costs_the_number_not_the_record(
         assert audit.fsck(store).is_clean
 
 
+def test_what_a_stopped_holder_keeps_from_being_decided_is_not_done_later(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(combine, "GATE_TIMEOUT", 0.2)
+    place = tmp_path / "lineage.db"
+    with lineage.open(place) as store:
+        store.commit(publish(path="/1", aliases=("prod",)))
+        store.commit(publish(path="/2"))
+        holder = start(HOLD, place)
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        for act in (
+            lambda: store.alias("model:v2", "prod", expect=1),
+            lambda: store.retire("model:v1", "old"),
+        ):
+            with pytest.raises(StoreBusy, match="nothing was written, do it again") as busy:
+                act()
+            assert busy.value.record is None
+        holder.kill()
+        holder.wait()
+        monkeypatch.undo()
+        assert store.pending() == 0
+        assert store.resolve("model:prod").number == 1
+        assert store.version("model:v1").state == "live"
+
+
 def test_stopped_holder_of_a_directory_store_stops_nobody(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,3 +109,32 @@ def test_record_of_a_hook_is_one_synced_append(tmp_path: Path, address: str) -> 
     assert re.search(rf'"{re.escape(path[1])}", [A-Z_|]*O_DSYNC', flags)
     with lineage.open(tmp_path / address) as store:
         assert store.resolve("model").address == "/1"
+
+
+TAKEN = (
+    WARM
+    + """
+writer = store._combiner._own_intake()
+real = writer.write
+def write(event):
+    entry = real(event)
+    with lineage.open(sys.argv[1]) as other:
+        other.journal._files.sync_folder = lambda folder: None  # it has not come to that yet
+        assert other.combine() == 1
+    os.write(1, b"taken\\n")
+    return entry
+writer.write = write
+store._combiner._crowded = True
+store.commit(publish(path="/1"))
+os.write(1, b"acknowledged\\n")
+"""
+)
+
+
+def test_record_that_another_writer_took_is_synced_before_it_is_acknowledged(
+    tmp_path: Path,
+) -> None:
+    """Who took it may be on its way to its own sync when we see its commit."""
+    calls = _calls(TAKEN, tmp_path / "lineage", tmp_path / "log")
+    taken = next(at for at, call in enumerate(calls) if '"taken' in call.words)
+    assert _last(calls, SYNCS, r"commits/000000>") > taken

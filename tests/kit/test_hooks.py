@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def hooks(tmp_path: Path) -> Iterator[Hooks]:
-    hooks = Hooks("train", run="r1", store=str(tmp_path / "lineage.db"), budget=0.2)
+    hooks = Hooks("train", run="r1", store=str(tmp_path / "lineage.db"), budget=60)
     yield hooks
     hooks.close()
 
@@ -50,9 +50,10 @@ def test_record_is_there_when_write_returns(hooks: Hooks, tmp_path: Path) -> Non
 
 
 def test_disk_that_hangs_holds_training_for_the_budget_and_then_never_again(
-    hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
+    monkeypatch.setattr(hooks, "_budget", 0.2)
     hooks.write(str(tmp_path / "ckpts"), lambda _: answers.wait(30))
     began = time.monotonic()
     for step in range(20):
@@ -107,7 +108,7 @@ def test_what_cannot_be_recorded_is_one_warning(
 
 
 def test_after_a_late_act_that_failed_training_waits_for_the_next_one(
-    hooks: Hooks, tmp_path: Path
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, seen = threading.Event(), []
 
@@ -119,12 +120,14 @@ def test_after_a_late_act_that_failed_training_waits_for_the_next_one(
         time.sleep(0.05)
         seen.append("done")
 
-    hooks.write(str(tmp_path / "ckpts"), hang)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(hooks, "_budget", 0.2)
+        hooks.write(str(tmp_path / "ckpts"), hang)
     answers.set()
-    deadline = time.monotonic() + 10
-    while not hooks.failures and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(0.01)  # the lock is released after the count
+    assert hooks._late is not None
+    assert hooks._late.acquire(timeout=60)
+    hooks._late.release()
+    assert hooks.failures == 1
     hooks.write(str(tmp_path / "ckpts"), act)
     assert seen == ["done"]
 

@@ -618,10 +618,11 @@ def test_folder_that_is_deleted_and_made_again_takes_records(store: Lineage, sav
     assert _steps(store, "nano3") == [(1, "live"), (2, "live")]
 
 
+@pytest.mark.parametrize("address", ["lineage.db", "sqlite:///lineage.db", "lineage"])
 def test_store_is_the_one_of_the_folder_that_tracking_began_in(
-    tmp_path: Path, save: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, tmp_path: Path, save: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kit.init(root="lineage.db")
+    kit.init(root=address)
     (tmp_path / "work").mkdir()
     with kit.track():
         monkeypatch.chdir(tmp_path / "work")  # as Hydra does

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -20,8 +21,10 @@ from nemotron.lineage import (
 from nemotron.lineage import events as ev
 from nemotron.lineage.intake import Writer
 from nemotron.lineage.journal.memory import MemoryJournal
-from nemotron.lineage.testing import SetClock, publish
+from nemotron.lineage.testing import SetClock
+from nemotron.lineage.testing import publish as publish_any
 
+publish = partial(publish_any, content="a")  # what lies there is known
 V1, V2 = VersionId("model", 1), VersionId("model", 2)
 
 

@@ -7,13 +7,15 @@ import grp
 import json
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, StoreUnsuitable
+from nemotron.lineage import Lineage, StoreUnsuitable, claim_name
 from nemotron.lineage.journal.directory import DirectoryJournal
+from nemotron.lineage.journal.kinds import folder_beside, open_journal, open_shelf
 from nemotron.lineage.testing import FaultyFiles, publish
 
 
@@ -139,3 +141,29 @@ def test_members_of_the_group_write_and_others_cannot_even_read(tmp_path: Path) 
     assert as_user(4003, []) == 2
     with lineage.open(tmp_path / "lineage") as store:
         assert {version.address for version in store.log("model")} == {"/4001", "/4002"}
+
+
+def test_pins_and_claims_keep_to_the_mode_of_the_store(tmp_path: Path) -> None:
+    """Hooks open no store, and others of the group claim names and pin jobs too."""
+    place = tmp_path / "lineage"
+    DirectoryJournal(place, mode=0o660).close()
+    umask = os.umask(0o077)
+    try:
+        assert claim_name("sft", "/out/a", store=place) == "/out/a"
+        shelf = open_shelf(str(place))
+        assert shelf is not None
+        shelf.put_new("pins/1.json", b"{}")
+    finally:
+        os.umask(umask)
+    for folder in ("names", "pins"):
+        assert stat.S_IMODE((place / folder).stat().st_mode) == 0o2770
+        (path,) = (place / folder).iterdir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20", "x#y?z"])
+def test_address_opens_the_same_folder_whatever_its_name_holds(tmp_path: Path, name: str) -> None:
+    with closing(DirectoryJournal(tmp_path / name)) as journal:
+        with closing(open_journal(journal.address, create=False)) as again:
+            assert again.id == journal.id
+        assert folder_beside(journal.address, "pins") == str(tmp_path / name / "pins")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nemotron import lineage
-from nemotron.lineage import Lineage, PublishRefused, State, audit
+from nemotron.lineage import Lineage, PublishRefused, State, StoreError, audit
 from nemotron.lineage.copying import copy_journal
 from nemotron.lineage.journal.kinds import open_journal
 from nemotron.lineage.merging import merge
@@ -134,6 +134,14 @@ def test_transfer_files_of_one_store_are_one_origin(
         assert report.conflicts == []
         with other.run("more") as run:
             run.publish("data", path=f"s3://p/more/{number}", type="dataset")
+
+
+def test_ended_store_takes_nothing_in(store: Lineage, other: Lineage, tmp_path: Path) -> None:
+    with closing(open_journal(str(tmp_path / "new.db"))) as target:
+        copy_journal(store.journal, target, end=True)
+    with pytest.raises(StoreError, match=r"ended and goes on as .*; merge into that one"):
+        merge(store, other, "partner")
+    assert [a.name for a in store.artifacts() if a.name.startswith("partner/")] == []
 
 
 def test_store_is_not_merged_into_itself(store: Lineage, tmp_path: Path) -> None:

@@ -80,6 +80,20 @@ def test_old_commits_are_packed_and_read_as_before(store: Lineage) -> None:
         _must_be_whole(store, 36)
 
 
+def test_what_else_lies_among_commits_is_nobodys(store: Lineage) -> None:
+    """On NFS a commit that is removed while somebody reads it gets another name."""
+    with store:
+        _fill(store, *range(1, 36))
+        folder = _journal(store)._name(1).rpartition("/")[0]
+        for name in (".nfs00000000a1b2", "000000099.json~", "notes.txt", "x.json"):
+            _journal(store).shelf.put_new(f"{folder}/{name}", b"?")
+        _journal(store).shelf.put_new("data/1.json", b"?")
+    with lineage.open(store.journal.address) as again:
+        assert _journal(again).tidy(age=0) == 2
+        _fill(again, 36)
+        _must_be_whole(again, 36)
+
+
 def test_reader_that_saw_nothing_of_the_packing_finds_everything(store: Lineage) -> None:
     with store, lineage.open(store.journal.address) as reader:
         _fill(store, *range(1, 36))
@@ -230,6 +244,18 @@ def test_redaction_reaches_what_is_packed_and_lies_alone_too(store: Lineage) -> 
         assert audit.fsck(store).is_clean
 
 
+def test_redaction_does_not_undo_that_of_another_host(store: Lineage) -> None:
+    with store, lineage.open(store.journal.address) as other:
+        _fill(store, *range(1, 36))
+        _journal(store).tidy(age=0)
+        assert [c.number for c in store.journal.read(0, 10)] == list(range(1, 11))  # held from now
+        assert audit.redact(other, "model:v5", "leak") == 1
+        assert audit.redact(store, "model:v6", "leak") == 1
+        for text in (b"planted-5", b"planted-6"):
+            _must_hold_nowhere(store, text)
+        assert audit.fsck(store).is_clean
+
+
 def test_redaction_in_the_middle_of_packing_is_not_undone(
     store: Lineage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +269,7 @@ def test_redaction_in_the_middle_of_packing_is_not_undone(
             return real(self, commits)
 
         monkeypatch.setattr(packs.Packs, "make", redact_first)
-        _journal(store).tidy(age=0)
+        _journal(store).tidy()  # what lies alone stays for an hour
         _must_hold_nowhere(store, b"planted-5")
         assert audit.fsck(other).is_clean
 

@@ -13,7 +13,7 @@ from nemotron import lineage
 from nemotron.lineage import StoreError, StoreNotFoundError, StoreUnsuitable
 from nemotron.lineage.filesystems import cache_folder, filesystem
 from nemotron.lineage.journal.directory import DirectoryJournal
-from nemotron.lineage.journal.kinds import absolute, folder_beside
+from nemotron.lineage.journal.kinds import absolute_address, folder_beside
 from nemotron.lineage.journal.sqlite import SQLiteJournal
 from nemotron.lineage.places import Places
 from nemotron.lineage.settings import choose_store
@@ -248,7 +248,16 @@ def test_nobody_knows_here_whether_an_external_path_is_there(out: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/a b/100%/lineage.db", "relative.db", "/a/folder", "folder"])
 def test_absolute_address_opens_the_same_store(path: str) -> None:
-    address = absolute(path)
+    address = absolute_address(path)
     assert folder_beside(address, "x") == folder_beside(path, "x")
-    assert absolute(address) == address
-    assert absolute("memory:") == "memory:"
+    assert absolute_address(address) == address
+    assert absolute_address("memory:") == "memory:"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("s3://b/p", "s3://b/p/"), ("postgresql://h/d?schema=s", "postgres://h/d?schema=s")],
+)
+def test_what_waits_for_a_far_store_lies_in_one_folder(one: str, other: str) -> None:
+    assert folder_beside(one, "intake") == folder_beside(other, "intake")
+    assert folder_beside(one, "intake") != folder_beside(f"{one}2", "intake")

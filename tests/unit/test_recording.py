@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,15 @@ import pytest
 from tests.conftest import FAR
 
 from nemotron import lineage
-from nemotron.lineage import PublishRefused, Recorder, SourceURI, State, StoreFull, claim_name
+from nemotron.lineage import (
+    PublishRefused,
+    Recorder,
+    SourceURI,
+    State,
+    StoreFull,
+    claim_name,
+    digests,
+)
 from nemotron.lineage.files import Files
 from nemotron.lineage.recovery import recover
 
@@ -109,6 +119,49 @@ def test_a_folder_that_takes_no_records_is_told_of_in_the_stores_own(
         assert len(store.log("model")) == 1
 
 
+def test_record_is_beside_the_checkpoints_before_the_stores_disk_answers(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers, real = threading.Event(), threading.Event(), Files.open_append
+
+    def hang(files: Files, path: str) -> int:
+        if path.startswith(address):
+            asked.set()
+            answers.wait(60)
+        return real(files, path)
+
+    monkeypatch.setattr(Files, "open_append", hang)
+    save = tmp_path / "ckpts"
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    facts = {"path": _checkpoint(save, 1), "type": "model"}
+    thread = threading.Thread(target=recorder.record, args=("m",), kwargs=facts)
+    thread.start()
+    assert asked.wait(60)
+    with lineage.open(tmp_path / "other.db") as other:
+        assert recover(other, [str(save)]).taken == 2  # as after a kill: the start, and the record
+    answers.set()
+    thread.join()
+    with lineage.open(address) as store:
+        assert len(store.log("m")) == 1
+
+
+def test_store_is_told_of_a_folder_as_soon_as_it_can_be(
+    address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save = tmp_path / "ckpts"
+    own = Path(address + ".d" if address.endswith(".db") else address) / "intake"
+    own.parent.mkdir()
+    own.write_text("in the way")
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    for step in (1, 2):
+        recorder.record("m", path=_checkpoint(save, step), type="model")
+    assert caplog.text.count("bring them in with: lineage recover") == 1
+    own.unlink()
+    recorder.record("m", path=_checkpoint(save, 3), type="model")
+    with lineage.open(address) as store:
+        assert len(store.log("m")) == 3
+
+
 def test_what_nobody_takes_is_kept_until_somebody_does(address: str, tmp_path: Path) -> None:
     save = tmp_path / "ckpts"
     path = _checkpoint(save, 1)
@@ -155,6 +208,26 @@ def test_name_is_theirs_who_claimed_it_even_when_the_disk_is_full(
     assert lineage.claim_name("m-checkpoints", "/b", store=address) == "/a"
     with pytest.raises(StoreFull):
         lineage.claim_name("other", "/b", store=address)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ENOENT])
+def test_checkpoint_with_a_file_that_cannot_be_read_is_recorded(
+    address: str, tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(path: str, _: int) -> bytes:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(digests, "_read", fail)
+    save = tmp_path / "ckpts"
+    path = _checkpoint(save, 1)
+    Recorder("train", run="r1", beside=save, store=address).record("m", path=path, type="model")
+    with lineage.open(address) as store:
+        assert store.resolve("m").fingerprint is None
+        with store.run("by hand") as run, pytest.raises(OSError, match=re.escape(str(path))):
+            run.publish("n", path=path, type="model")
+        assert [each.name for each in store.artifacts()] == ["m"]
+    assert f"{path} is recorded without a fingerprint" in caplog.text
 
 
 def test_path_that_is_no_text_is_refused_before_anything_is_written(

@@ -153,7 +153,7 @@ def test_intakes_are_found_at_any_depth_and_through_no_link(tmp_path: Path) -> N
     (tmp_path / "a" / "iter_1").mkdir()
     assert list(find_intakes(str(tmp_path))) == [str(deep)]
     assert list(find_intakes(str(deep))) == [str(deep)]
-    with pytest.raises(PathNotFoundError):
+    with pytest.raises(PathNotFoundError, match="recover on the host that sees it"):
         list(find_intakes(str(tmp_path / "nope")))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import FAR
@@ -23,8 +25,10 @@ from nemotron.lineage.index import pages
 from nemotron.lineage.index.project import Index
 from nemotron.lineage.journal import projection
 from nemotron.lineage.journal.base import Journal
+from nemotron.lineage.journal.rowshelf import RowShelf
 from nemotron.lineage.journal.snapshots import Note, Snapshots
 from nemotron.lineage.model import VersionId
+from nemotron.lineage.shelf import Shelf
 from nemotron.lineage.snapshots import is_due, make_snapshots
 from nemotron.lineage.testing import publish
 from nemotron.lineage.upkeep import main
@@ -275,6 +279,64 @@ def test_content_that_somebody_died_over_is_removed_by_the_next(address: str) ->
         names = shelf.names("snapshots")
         assert "index-2-000000000010-left.db" not in names
         assert "index-2-000000000099-now.db" in names
+
+
+def test_copy_into_a_folder_that_somebody_died_over_is_removed_by_the_next(folder: str) -> None:
+    with lineage.open(folder) as store:
+        _fill(store, 1, 3)
+        make_snapshots(store.journal)
+        left, fresh = (Path(folder) / "snapshots" / f".new-{name}" for name in ("left", "fresh"))
+        for path in (left, fresh):
+            path.write_bytes(b"x")
+        os.utime(left, (0, 0))
+        make_snapshots(store.journal)
+    assert not left.exists()
+    assert fresh.exists()  # somebody is at it
+
+
+@pytest.mark.postgres
+def test_rows_that_somebody_died_over_are_removed_by_the_next(
+    address_of: AddressOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 3_000_000)
+    with lineage.open(address_of("postgres", "lineage")) as store:
+        _fill(store, 1, 20)
+        shelf = store.journal.shelf
+        assert isinstance(shelf, RowShelf)
+        real = shelf._ask
+
+        def die_at_the_first_part(*statements: Any, again: bool = True) -> Any:
+            if statements[0][1].get("part") == 0:
+                raise KeyboardInterrupt
+            return real(*statements, again=again)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shelf, "_ask", die_at_the_first_part)
+            with pytest.raises(KeyboardInterrupt):
+                shelf.send(str(tmp_path / "large"), "snapshots/index-2-000000000010-left.db")
+        assert shelf.names("snapshots") == []
+        assert shelf.names("snapshots", whole=False) == ["index-2-000000000010-left.db"]
+        make_snapshots(store.journal)
+        assert shelf.names("snapshots", whole=False) == shelf.names("snapshots")
+
+
+def test_snapshot_that_a_redaction_removes_while_it_is_put_is_no_fault(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lineage.open(folder) as store:
+        _fill(store, 1, 3)
+        journal = store.journal
+        assert journal.shelf is not None
+        real = type(journal.shelf).put_new
+
+        def put_and_lose(shelf: Shelf, name: str, data: bytes) -> None:
+            real(shelf, name, data)
+            Snapshots(journal).remove_all()
+            real(shelf, name.replace(".json", "-of-another-host.db"), b"on its way")
+
+        monkeypatch.setattr(type(journal.shelf), "put_new", put_and_lose)
+        assert len(make_snapshots(journal)) == 3
+        assert not [name for name in journal.shelf.names("snapshots") if name.endswith(".json")]
 
 
 def test_redaction_removes_snapshots_and_none_is_made_while_it_may_be_under_way(

@@ -22,6 +22,7 @@ from nemotron.lineage import (
     combine,
 )
 from nemotron.lineage.journal import bucket as buckets
+from nemotron.lineage.journal import far
 from nemotron.lineage.journal.bucket import Bucket
 from nemotron.lineage.journal.objectstore import ObjectStoreJournal
 from nemotron.lineage.mirror.lease import Holder, Lease, leases_of
@@ -150,6 +151,25 @@ def test_name_that_is_taken_by_our_own_content_is_ours(address: str) -> None:
         bucket.put_new("x", b"other")
 
 
+def test_name_that_is_removed_while_another_asks_for_it(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner removes a lease between another's refused PUT and the look at whose it is."""
+    bucket, owner = Bucket(address), Bucket(address)
+    owner.put_new("mirrors/1", b"another's")
+    call = bucket._call
+
+    def remove_first(operation: str, *words: object) -> object:
+        if operation.startswith("read"):
+            owner.remove(["mirrors/1"])
+        return call(operation, *words)
+
+    monkeypatch.setattr(bucket, "_call", remove_first)
+    with pytest.raises(FileExistsError):
+        bucket.put_new("mirrors/1", b"ours")
+    bucket.put_new("mirrors/1", b"ours")
+
+
 def test_lost_reply_of_a_waiting_record_doubles_nothing(wired: tuple[Lineage, Wire]) -> None:
     store, wire = wired
     writer = store.journal.intakes.crowd({})
@@ -179,6 +199,17 @@ def test_unreachable_bucket_costs_the_number_not_the_record(
         assert audit.fsck(store).is_clean
 
 
+def test_records_that_wait_in_a_container_are_warned_of(
+    store: Lineage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind, warnings in (("local", 0), ("fleeting", 1)):
+        monkeypatch.setattr(far, "filesystem", lambda _, kind=kind: (kind, "?"))
+        for number in range(2):
+            store.intake_writer(None, run="r").append(publish(path=f"/{kind}/{number}"))
+        said = [each for each in caplog.messages if "gone with this container" in each]
+        assert len(said) == warnings
+
+
 # ----------------------------------------------------------------- unfit endpoints
 
 
@@ -195,6 +226,23 @@ def test_endpoint_that_does_not_honour_the_condition_is_refused() -> None:
 def test_bucket_that_is_not_there_is_no_store(address: str) -> None:
     with pytest.raises(StoreNotFoundError, match="there is no store"):
         lineage.open(address.replace("stores", "nope-nope"), create=False)
+    with pytest.raises(
+        StoreNotFoundError, match=r"there is no bucket for s3://nope-nope/\S+; make"
+    ):
+        lineage.open(address.replace("stores", "nope-nope"))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("s3:///", "names no bucket; use e.g. s3://bucket/prefix"),
+        ("az://container/x", "Account must be specified; set AZURE_STORAGE_ACCOUNT_NAME and"),
+    ],
+)
+def test_address_that_cannot_be_opened_is_one_sentence(address: str, sentence: str) -> None:
+    with pytest.raises(StoreUnsuitable, match=sentence) as refused:
+        lineage.open(address)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.servers import PostgresServer, Wire, postgres_server
@@ -54,9 +55,11 @@ def _count(store: Lineage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     real = store.journal._database._ask
 
-    def count(statements: tuple[database.Statement, ...]) -> list[database.Rows]:
+    def count(
+        statements: tuple[database.Statement, ...], cursors: list[Any]
+    ) -> list[database.Rows]:
         asked.append(len(statements))
-        return real(statements)
+        return real(statements, cursors)
 
     monkeypatch.setattr(store.journal._database, "_ask", count)
     return asked
@@ -148,6 +151,28 @@ def test_lost_reply_of_a_commit_is_found_out(wired: tuple[Lineage, Wire]) -> Non
     assert wire.lost == 1
     assert [v.address for v in store.log("model")] == ["/2", "/1"]
     assert audit.fsck(store).is_clean
+
+
+def test_commit_whose_news_came_to_nothing_is_found_out(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server gives up on the second of two statements; the first is done."""
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=500ms")
+    slow = iter(["SELECT 'head', 0, '', '' FROM pg_sleep(5)"])
+    with lineage.open(address) as store:
+        assert store.commit(publish(path="/1")).version == ("model", 1)
+        real = store.journal.ask  # type: ignore[attr-defined]  # a PostgresJournal
+
+        def ask(*statements: database.Statement, again: bool = True) -> list[database.Rows]:
+            if len(statements) == 2 and (text := next(slow, None)):
+                statements = (statements[0], (text, {}))
+            rows: list[database.Rows] = real(*statements, again=again)
+            return rows
+
+        monkeypatch.setattr(store.journal, "ask", ask)
+        assert store.commit(publish(path="/2")).version == ("model", 2)
+        assert next(slow, None) is None  # it was asked
+        assert [v.address for v in store.log("model")] == ["/2", "/1"]
 
 
 def test_lost_reply_of_a_waiting_record_doubles_nothing(wired: tuple[Lineage, Wire]) -> None:
@@ -341,6 +366,23 @@ def test_shelf_whose_name_is_removed_while_another_asks_for_it(store: Lineage) -
         RowShelf("postgresql:", ask).put_new("pins/1.claim", b"ours")
     journal.shelf.put_new("pins/1.claim", b"ours")
     assert journal.shelf.read("pins/1.claim") == b"ours"
+
+
+def test_shelf_shows_what_was_there_or_what_is_put_over_it(store: Lineage) -> None:
+    assert isinstance(store.journal, PostgresJournal)
+    journal, seen = store.journal, []
+    contents = [b"a" * 3_000_000, b"b" * 5, b"", b"c" * 2_000_000]
+
+    def ask(*statements: database.Statement, again: bool = True) -> list[database.Rows]:
+        rows = journal.ask(*statements, again=again)
+        seen.append(journal.shelf.read("mirrors/1"))  # between any two statements
+        return rows
+
+    journal.shelf.put_over("mirrors/1", b"first")
+    for content in contents:
+        RowShelf("postgresql:", ask).put_over("mirrors/1", content)
+        assert journal.shelf.read("mirrors/1") == content
+    assert set(seen) <= {b"first", *contents}
 
 
 def test_lease_of_a_mirror_holds_for_all_hosts(store: Lineage) -> None:

