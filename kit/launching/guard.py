@@ -54,7 +54,9 @@ class Guard:
             return
         told = self._hide("".join(traceback.format_exception(kind, error, trace)))
         _log.debug("%s", told)
-        said = " ".join(self._hide(str(error)).split()) or type(error).__name__
+        # a command of nemo-run that failed: what it said, without the command and its headings
+        said = getattr(getattr(error, "result", None), "stderr", "") or str(error)
+        said = " ".join(self._hide(said).split()) or type(error).__name__
         # the text of the first error is not hidden, so it is no part of this one
         raise LaunchError(f"{self._words} failed: {said}") from None
 

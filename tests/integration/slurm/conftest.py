@@ -102,6 +102,23 @@ class Cluster:
         """Return the state of a job."""
         return self.run("scontrol", "show", "job", job).partition("JobState=")[2].split()[0]
 
+    def start_sshd(self) -> None:
+        """Start sshd."""
+        sshd = shutil.which("sshd") or ""
+        log = self.folder / "log" / "sshd.log"
+        words = [sshd, "-f", str(self.folder / "sshd.conf"), "-E", str(log)]
+        subprocess.run(words, check=True)
+        until((self.folder / "sshd.pid").exists, "sshd")
+
+    def stop_sshd(self) -> None:
+        """Stop sshd, and cut the connections that there are."""
+        pid = (self.folder / "sshd.pid").read_text().strip()
+        # once it is gone, they are nobody's children
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        _stop(self.folder / "sshd.pid")
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+
 
 def until(holds: Callable[[], object], what: str = "it", seconds: float = 30.0) -> object:
     """Wait until something holds, and return what it says."""
@@ -162,9 +179,8 @@ def _start(folder: Path) -> Cluster:
         subprocess.run(words, check=True)
     settings = folder / "sshd.conf"
     settings.write_text(SSHD.format(folder=folder, port=ports[2]))
-    sshd = shutil.which("sshd") or ""
-    subprocess.run([sshd, "-f", str(settings), "-E", str(folder / "log" / "sshd.log")], check=True)
     found = Cluster(folder, ports[2], folder / "ssh" / "user")
+    found.start_sshd()
     sinfo = ["sinfo", "-h", "-o", "%T"]
     until(
         lambda: subprocess.run(
