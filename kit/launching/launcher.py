@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from ..executors.building import prepare
 from ..executors.environment import is_secret
 from ..resolvers import ROLES
 from .following import follow
-from .guard import Guard, LaunchError, stoppable
+from .guard import Guard, LaunchError, Stopped, stoppable
 from .inputs import find_inputs, pins_page
 from .masks import Mask
 from .outcome import Outcome
@@ -154,10 +153,9 @@ class _Launch:
             heed()
             if not self._config.detach:
                 return follow(job, slowest=_FAST if self._config.executor == LOCAL else _SLOW)
-        except KeyboardInterrupt as stopped:
+        except Stopped as stopped:
             job.cancel()
-            number = stopped.args[0] if stopped.args else signal.SIGINT
-            return Outcome(RunStatus.ABORTED, 128 + int(number), "stopped by its user")
+            return Outcome(RunStatus.ABORTED, 128 + stopped.number, "stopped by its user")
         _answer(self._job)
         return None
 

@@ -8,6 +8,7 @@ import subprocess
 import warnings
 from pathlib import Path
 from secrets import token_hex
+from shutil import which
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_launcher_that_is_stopped_while_the_job_waits_leaves_no_key(
     number = user.number()
     assert files_with(key, user.home)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert cluster.state(number) == "CANCELLED"
     # Slurm itself keeps what was exported, for root alone, until it forgets the job
@@ -125,11 +126,11 @@ def test_job_that_does_not_begin_says_where_to_look(user: User) -> None:
 
 def test_job_that_cannot_be_cancelled_is_not_said_to_be(user: User, cluster: Cluster) -> None:
     shim = _shim(user, "scancel", "exit 1")
-    process = user.start("run", "ci", "--", "sh", "-c", "touch started; sleep 60")
+    process = user.start("run", "ci", "--", "sh", "-c", "touch started; sleep 600")
     until((user.project / "started").exists, "the job")
     number = user.number()
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     said = f"job {number} could not be cancelled, and may still run; say: scancel {number}"
     assert (process.returncode, said in err) == (1, True), err
     assert (_launch(user).status, _launch(user).error) == (RunStatus.FAILED, said)
@@ -138,13 +139,33 @@ def test_job_that_cannot_be_cancelled_is_not_said_to_be(user: User, cluster: Clu
     cluster.run("scancel", number)
 
 
+def test_launcher_that_is_stopped_while_it_asks_slurm_cancels_its_job(
+    user: User, cluster: Cluster
+) -> None:
+    """What runs the commands keeps Ctrl-C to itself while one runs."""
+    slow, asked, go = (user.home / name for name in ("slow", "asked", "go"))
+    wait = f"touch {asked}; until [ -e {go} ]; do sleep 0.05; done"
+    _shim(user, "scontrol", f'[ ! -e {slow} ] || {{ {wait}; }}\nexec {which("scontrol")} "$@"')
+    process = user.start("run", "ci", "--", "sh", "-c", "touch started; sleep 600")
+    until((user.project / "started").exists, "the job")
+    number = user.number()
+    slow.touch()
+    until(asked.exists, "a look")
+    process.send_signal(signal.SIGINT)
+    go.touch()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert _launch(user).status is RunStatus.ABORTED
+    until(lambda: cluster.state(number) == "CANCELLED", "the end")
+
+
 def test_launches_at_once_do_not_mix(user: User) -> None:
     key = token_hex(20)
     started = [
         user.start("run", "ci", "--", "sh", "-c", f"echo {code}; exit {code}", WANDB_API_KEY=key)
         for code in range(3)
     ]
-    ends = [(*each.communicate(timeout=120), each.returncode) for each in started]
+    ends = [(*each.communicate(timeout=300), each.returncode) for each in started]
     assert [(out, status) for out, _, status in ends] == [(f"{n}\n", n) for n in range(3)], ends
     assert not files_with(key, user.home)
 
@@ -190,6 +211,6 @@ def test_lost_connection_is_made_anew(user: User, cluster: Cluster, remote: Path
         tries += "Connecting to" in line
     cluster.start_sshd()
     go.touch()
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (3, "first\nlast\n"), err
     assert _launch(user).status is RunStatus.FAILED
