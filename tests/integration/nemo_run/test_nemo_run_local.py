@@ -54,7 +54,7 @@ class Place:
 
     def run(self, *words: object, **more: str) -> tuple[int, str, str]:
         process = self.start("run", "here", *words, **more)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
     def seen(self) -> dict[str, dict[str, str]]:
@@ -156,17 +156,17 @@ def test_form_that_hands_over_no_value_leaves_none(place: Place, form: str) -> N
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_launcher_stops_its_job(place: Place, number: int, status: int) -> None:
-    process = place.start("run", "here", "env_vars.WAIT=60", "--", sys.executable, "job.py")
+    process = place.start("run", "here", "env_vars.WAIT=600", "--", sys.executable, "job.py")
     _until((place.project / "seen.json").exists)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     with lineage.open(place.project / "lineage.db") as store:
         assert [run.status for run in store.runs()] == ["aborted"]
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -210,7 +210,7 @@ def test_launches_at_once_do_not_mix(place: Place) -> None:
     started = [
         place.start("run", "here", "--", "sh", "-c", f"echo {code}; exit {code}") for code in codes
     ]
-    ends = [(*each.communicate(timeout=120), each.returncode) for each in started]
+    ends = [(*each.communicate(timeout=300), each.returncode) for each in started]
     assert [(out, status) for out, _, status in ends] == [(f"{code}\n", code) for code in codes]
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,11 +118,15 @@ class Cluster:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         _stop(self.folder / "sshd.pid")
         for child in children:
-            os.kill(int(child), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
 
-def until(holds: Callable[[], object], what: str = "it", seconds: float = 30.0) -> object:
-    """Wait until something holds, and return what it says."""
+def until(holds: Callable[[], object], what: str = "it", seconds: float = 120.0) -> object:
+    """Wait until something holds, and return what it says.
+
+    The bound is for what never comes: a busy machine takes ten seconds to import nemo-run.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = holds()
@@ -275,7 +280,7 @@ class User:
     def lineage(self, *words: object, **more: str) -> Result:
         """Run ``lineage WORDS``."""
         process = self.start(*words, **more)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return Result(process.returncode, out, err)
 
     def number(self) -> str:
