@@ -210,9 +210,9 @@ def executors() -> str:
     parts += [
         "\nWhere others than you and the administrators of the machine can read a key, the",
         "launcher says so in one line. A variable is a secret when its name says so (`..._TOKEN`,",
-        "`..._KEY`, `..._SECRET`, `...PASSWORD`, `..._AUTH`), when its value looks like one (a key of",
-        "a known form, an address with a login in it), or when `secrets` names it: whatever",
-        "`lineage env` masks travels as a secret.\n",
+        "`..._KEY`, `..._SECRET`, `...PASSWORD`, `..._AUTH`), when its value looks like one (a key",
+        "of a known form, an address with a login in it), or when `secrets` names it: a variable",
+        "that `lineage env` masks travels as a secret.\n",
         "## What the job sees\n",
         "The variables of the profile, and those of the caller over them. An explicit value always",
         "wins; the others are filled in where they are absent.\n",

@@ -504,7 +504,8 @@ def test_wandb_is_not_made_to_print_a_file_that_it_cannot_understand(
     (home / name).write_text(text.replace("KEY", KEY))
     done = subprocess.run(
         [sys.executable, "-c", "from nemotron.kit import *; print(find_wandb_key(ask_sdk=True))"],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tools" / "ns")},
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools" / "ns")},
     )  # fmt: skip
     assert done.stdout == "None\n"
     assert KEY not in done.stderr
