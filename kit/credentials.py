@@ -30,6 +30,7 @@ __all__ = [
 
 _KEY = "WANDB_API_KEY"
 _IDENTITY = "WANDB_IDENTITY_TOKEN_FILE"
+_UNREADABLE = "cannot be understood"
 # W&B's own service: since 0.31 the SDK asks the first, and takes the entry of the second for it
 _PUBLIC = ("api.forge.coreweave.com", "api.wandb.ai")
 _FORGE = ("forge.coreweave.com", "api.forge.coreweave.com")
@@ -238,6 +239,9 @@ def _wandb(here: _Surroundings, *, ask_sdk: bool) -> Iterator[_Look]:
         yield _entry(f"{file} for {machine}", machine, passwords)
     if value := settings.get("api_key"):
         yield _Look(value.source, "api_key is set", value)
+    if any(found.startswith(_UNREADABLE) for found in (fault, *(look.found for look in looks))):
+        yield _Look("wandb itself", "not asked: it prints what it cannot understand, maybe a key")
+        return
     sdk = _ask(here, "wandb", lambda wandb: wandb.api.api_key, allowed=ask_sdk)
     if sdk.credential and sdk.credential.value == passwords.get("default"):
         sdk = _Look(sdk.place, "the default entry of netrc, which is not for W&B: not used")
@@ -264,7 +268,7 @@ def _wandb_settings(here: _Surroundings) -> tuple[dict[str, Credential], list[_L
         except OSError as error:
             found = f"cannot be read: {error.strerror}"
         except (configparser.Error, UnicodeDecodeError):  # their texts quote the file
-            found = "cannot be understood: it is no file of settings"
+            found = f"{_UNREADABLE}: it is no file of settings"
         else:
             section = parser["default"] if parser.has_section("default") else {}
             names = [name for name in ("api_key", "base_url") if section.get(name, "").strip()]
@@ -310,9 +314,9 @@ def _read_netrc(here: _Surroundings) -> tuple[str, dict[str, str], str]:
         except OSError as error:
             return shown, {}, f"cannot be read: {error.strerror}"
         except NetrcParseError as error:  # its text quotes the file, maybe a password
-            return shown, {}, f"cannot be understood, at or before line {error.lineno}"
+            return shown, {}, f"{_UNREADABLE}, at or before line {error.lineno}"
         except UnicodeDecodeError:
-            return shown, {}, "cannot be understood: it is no text"
+            return shown, {}, f"{_UNREADABLE}: it is no text"
         return shown, {host: (entry[2] or "").strip() for host, entry in entries.items()}, ""
     return here.show(here.path(named or "~/.netrc")), {}, "not there"
 

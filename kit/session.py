@@ -192,7 +192,9 @@ def start_run(
 ) -> Run:
     """Open the run that this process works in, or return the one that is open.
 
-    It is ended by ``end_run``, by a ``with`` block around it, or when the program ends.
+    It is ended by ``end_run``, by a ``with`` block around it, or when the program ends: as failed
+    after an exception, as aborted after Ctrl-C. That ``sys.exit(1)`` ended the program Python tells
+    nobody by then, and the run is ok; a ``with`` block sees it.
 
     Args:
         name: what kind of run it is, e.g. ``sft``; by default the name of the script.
@@ -375,9 +377,9 @@ def _refuse_earlier_layout(address: str) -> None:
 def end_at_exit() -> None:
     """End the run as the program ends."""
     # the interpreter leaves an exception that ended the program here
-    failed = getattr(sys, "last_value", None) is not None
+    error = getattr(sys, "last_value", None)
     try:
-        end_run(RunStatus.FAILED if failed else RunStatus.OK)
+        end_run(RunStatus.of(error))
     except (LineageError, OSError) as error:  # nobody is left to hear it
         _log.warning("the end of the run is not recorded: %s", error)
     if _slot.mirroring is not None:

@@ -159,6 +159,8 @@ def _strength(name: str) -> str | None:
         return None
     if name.lower() in _SIGNATURES or _ALWAYS.intersection(words):
         return "strong"
+    if any(word.endswith("password") for word in words):  # PGPASSWORD
+        return "strong"
     before = words[-2] if len(words) > 1 else ""
     if words[-1] == "token":
         return None if before in _TEXT_TOKENS else "strong"

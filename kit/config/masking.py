@@ -15,7 +15,17 @@ from nemotron.lineage import Redactor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HIDDEN", "Path", "dotted", "line", "literals", "names_secret", "shown", "word"]
+__all__ = [
+    "HIDDEN",
+    "Path",
+    "dotted",
+    "holds_secret",
+    "line",
+    "literals",
+    "names_secret",
+    "shown",
+    "word",
+]
 
 HIDDEN = "[redacted]"
 Path = tuple[str, ...]  # the keys down to a value
@@ -35,9 +45,18 @@ def names_secret(name: str) -> bool:
     words = [part for part in re.split(r"[^A-Z0-9]+", name.upper()) if part]
     if not words or words[-1] in _POINTERS:
         return False
+    if Redactor().value("x", name) != "x":
+        return True
     if words[-1] == "TOKEN":  # EOS_TOKEN is a piece of text
-        return bool(Redactor().value("x", name) != "x")
+        return False
     return bool(_SECRET_WORDS.intersection(words)) or any(w.startswith("PASSW") for w in words)
+
+
+def holds_secret(name: str, value: str) -> bool:
+    """Tell whether a variable is a secret: by its name, or by the look of its value."""
+    if value.lower() in _FLAGS:
+        return False
+    return names_secret(name) or bool(Redactor(os.environ).value(value, name) != value)
 
 
 def dotted(path: Path) -> str:
@@ -96,10 +115,8 @@ class _Mask:
         """Mask the value of an environment variable."""
         if not isinstance(value, str) or "${" in value:
             return self.value(value, name, path)
-        if value.lower() in _FLAGS:
-            return value
-        masked = HIDDEN if names_secret(name) else self._redactor.value(value, name)
-        return self._note(value, HIDDEN if masked != value else value, path)
+        masked = HIDDEN if holds_secret(name, value) else value
+        return self._note(value, masked, path)
 
     def _table(self, table: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
         answer = {}

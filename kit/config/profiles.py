@@ -20,6 +20,7 @@ from .needs import check_needs
 from .reading import MAY_BE_SECRET, open_file, read
 from .remarks import Place, SettingsError, nearest
 from .runconfig import KEYS, RunConfig
+from .schema import DGXCLOUD, SLURM
 from .variables import as_table, check_secrets, checked_variables
 
 if TYPE_CHECKING:
@@ -144,7 +145,9 @@ def _look_for_secrets(layers: Layers, *, is_open: bool) -> tuple[Remark, ...]:
         here = layers.place(*path)
         if is_open and here.file is not None:
             raise SettingsError(open_file(here))
-        advice = _ADVICE.get(path[0], f'write secrets = {{ {word(path[-1])} = "env" }} instead')
+        form = "file" if layers.values["executor"] in (SLURM, DGXCLOUD) else "env"
+        otherwise = f'write secrets = {{ {word(path[-1])} = "{form}" }} instead'
+        advice = _ADVICE.get(path[0], otherwise)
         remarks.append(here.remark("holds a secret itself", advice))
     return tuple(remarks)
 

@@ -26,7 +26,7 @@ SECRET_FORMS = {
 _NO_NAME = ("is no name of a variable", "use letters, digits and _, and no digit first")
 _WORDS = ("env", "file", "netrc", "inherit")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FORM = re.compile(r"env|netrc|inherit|file:/[^\s\0]+|secret:[\w.-]+(?:/[\w.-]+)?")
+_FORM = re.compile(r"env|file|netrc|inherit|file:/[^\s\0]+|secret:[\w.-]+(?:/[\w.-]+)?")
 # goes into a request and into a shell script at once, so that no quoting serves both
 _SAFE = re.compile(r"[A-Za-z0-9_./:@,+=-]*")
 
@@ -115,7 +115,7 @@ def check_secrets(value: Any, place: Place) -> None:
             if not _NAME.fullmatch(name):
                 raise here.error(*_NO_NAME)
             if not isinstance(form, str) or not (_FORM.fullmatch(form) or "${" in form):
-                known = "env, netrc, inherit, file:/path or secret:name/key"
+                known = "env, file, netrc, inherit, file:/path or secret:name/key"
                 raise here.error(f"is none of {known}", "say where the secret is, not what it is")
     else:
         raise place.error("must be a text or a table", 'write secrets = "env"')

@@ -7,7 +7,8 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ..config.remarks import Place
+from ..config.masking import word
+from ..config.remarks import Place, nearest
 from ..config.runconfig import KEYS
 from ..config.schema import (
     DGXCLOUD,
@@ -79,6 +80,14 @@ def arguments(config: RunConfig, notices: list[str]) -> dict[str, Any]:
             raise _refused(executor, name)
     if config.launcher in ("", "none"):
         found.pop("launcher", None)
+    elif config.launcher is not None:
+        known = submodule("core.execution.launcher").LAUNCHER_MAP
+        if config.launcher not in known:
+            names = ", ".join([*known, "none"])
+            raise Place(path=("launcher",)).error(
+                f"{word(config.launcher)} is none of {names}",
+                nearest(config.launcher, known, "choose one of them"),
+            )
     _add_mounts(found, config, notices)
     _adapt(found, config)
     return found

@@ -59,12 +59,14 @@ class Plan:
         handover: variables and secrets.
         store: the store as the job sees it, or None.
         ray: whether the job is one of a Ray cluster.
+        settings: path of the env.toml that is read, or "".
     """
 
     config: RunConfig
     handover: Handover
     store: str | None = None
     ray: bool = False
+    settings: str = ""
     notices: list[str] = field(default_factory=list)
 
 
@@ -130,13 +132,17 @@ def prepare(
     section = None if found_settings is None else found_settings.wandb
     found = variables_of(config, env_vars, section, environ)
     address, notice = store_of_job(config, environ, store)
-    if address is not None:
-        found.plain.setdefault("LINEAGE_STORE", address)
-    elif "LINEAGE_STORE" not in found.plain and notice is not None:
+    if address is not None and found.get("LINEAGE_STORE") is None:
+        found.plain["LINEAGE_STORE"] = address
+        found.set_apart()
+    elif found.get("LINEAGE_STORE") is None and notice is not None:
         found.notices.append(notice)
     handover = hand_over(config, found, environ, ray=ray)
     _refuse_unsafe(config.executor, handover.variables, ray=ray)
-    return Plan(config, handover, found.plain.get("LINEAGE_STORE"), ray, notices=handover.notices)
+    return Plan(
+        config, handover, found.get("LINEAGE_STORE"), ray,
+        "" if found_settings is None else str(found_settings.path), handover.notices,
+    )  # fmt: skip
 
 
 def assemble(plan: Plan) -> Any:
@@ -161,7 +167,7 @@ def assemble(plan: Plan) -> Any:
         variables["BASH_ENV"] = _INSIDE
     if config.executor not in (LOCAL, KUBERAY):
         check_home()
-        found["packager"] = packager(config, carried)
+        found["packager"] = packager(config, carried, plan.settings)
     _add_mounts(found, plan)
     _add_references(found, plan)
     found["env_vars"] = {name: _quoted(config.executor, value) for name, value in variables.items()}

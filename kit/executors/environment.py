@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..config.masking import names_secret
+from ..config.masking import holds_secret
 from ..config.remarks import Place
 from ..config.schema import DGXCLOUD, KUBEFLOW
 from ..config.variables import checked_variables, is_safe
@@ -38,6 +38,7 @@ SECTION = {
     "base_url": ("WANDB_BASE_URL",),
 }
 _VALUELESS = ("netrc", "inherit")  # forms that hand over no value
+_FROM_HERE = ("env", "file")  # forms that hand over the value that stands here
 
 
 @dataclass(slots=True)
@@ -55,6 +56,15 @@ class Variables:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     forms: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+
+    def get(self, name: str) -> str | None:
+        """Return the value of a variable, or None."""
+        return self.secrets.get(name, self.plain.get(name))
+
+    def set_apart(self) -> None:
+        """Take from the plain variables those that are secrets by their names or their looks."""
+        for name in [name for name, value in self.plain.items() if holds_secret(name, value)]:
+            self.secrets[name] = self.plain.pop(name)
 
 
 def variables_of(
@@ -79,18 +89,19 @@ def variables_of(
     said: dict[str, Any] = {**config.env_vars, **(given or {})}
     said = checked_variables(said, config.executor, lambda name: Place(path=("env_vars", name)))
     for name, value in said.items():
-        (found.secrets if is_secret(name, config) else found.plain)[name] = value
+        (found.secrets if is_secret(name, value, config) else found.plain)[name] = value
     _add_section(found, config.executor, section or {}, environ)
     _add_logins(found, config, environ)
     for name, form in found.forms.items():
-        if form == "env" and name not in found.secrets and name != WANDB:
+        if form in _FROM_HERE and name not in found.secrets and name != WANDB:
             found.secrets[name] = _from_environment(name, environ)
+    found.set_apart()
     return found
 
 
-def is_secret(name: str, config: RunConfig) -> bool:
+def is_secret(name: str, value: str, config: RunConfig) -> bool:
     """Tell whether a variable of a profile is one that nobody else may read."""
-    return name in (WANDB, HF) or name in _forms(config) or names_secret(name)
+    return name in (WANDB, HF) or name in _forms(config) or holds_secret(name, value)
 
 
 def _forms(config: RunConfig) -> dict[str, str]:
@@ -121,7 +132,8 @@ def _add_section(
             )
             continue
         for name in names:
-            found.plain.setdefault(name, text)
+            if found.get(name) is None:
+                found.plain[name] = text
 
 
 def _add_logins(found: Variables, config: RunConfig, environ: Mapping[str, str]) -> None:
@@ -135,13 +147,13 @@ def _add_logins(found: Variables, config: RunConfig, environ: Mapping[str, str])
             if environ.get(name):
                 found.plain.setdefault(name, environ[name])
     elif not _is_settled(WANDB, found, config):
-        url = found.plain.get("WANDB_BASE_URL")
+        url = found.get("WANDB_BASE_URL")
         if url is not None and url != wandb_base_url(environ):
             own = {**environ, "WANDB_BASE_URL": url}
         key = find_wandb_key(own, ask_sdk=True)
         if key is not None:
             found.secrets[WANDB] = key.value
-        elif found.forms.get(WANDB) == "env" or (
+        elif found.forms.get(WANDB) in _FROM_HERE or (
             found.plain.get("WANDB_PROJECT") and found.plain.get("WANDB_MODE", "online") == "online"
         ):
             found.notices.append(missing_wandb_login(own))

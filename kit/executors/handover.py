@@ -111,7 +111,7 @@ class _Decision:
         self, config: RunConfig, found: Variables, environ: Mapping[str, str], carriage: Carriage
     ) -> None:
         self._config, self._found, self._carriage = config, found, carriage
-        url = found.plain.get("WANDB_BASE_URL")
+        url = found.get("WANDB_BASE_URL")
         self._environ = {**environ, "WANDB_BASE_URL": url} if url else environ
         self._over_ssh = config.executor == SLURM and config.tunnel == "ssh"
         self._result = Handover(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
-__all__ = ["Guard", "LaunchError", "stoppable"]
+__all__ = ["Guard", "LaunchError", "Stopped", "stoppable"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,21 @@ _PLAIN = (LineageError, ImportError)  # these are sentences already
 
 class LaunchError(LineageError):
     """A job could not be submitted or watched. No secret is in its sentence."""
+
+
+class Stopped(BaseException):
+    """The user stops the launcher.
+
+    It is no KeyboardInterrupt: nemo-run runs its commands by invoke, which keeps that to itself
+    while a command runs, and the launcher would go on.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Guard:
@@ -54,7 +69,9 @@ class Guard:
             return
         told = self._hide("".join(traceback.format_exception(kind, error, trace)))
         _log.debug("%s", told)
-        said = " ".join(self._hide(str(error)).split()) or type(error).__name__
+        # a command of nemo-run that failed: what it said, without the command and its headings
+        said = getattr(getattr(error, "result", None), "stderr", "") or str(error)
+        said = " ".join(self._hide(said).split()) or type(error).__name__
         # the text of the first error is not hidden, so it is no part of this one
         raise LaunchError(f"{self._words} failed: {said}") from None
 
@@ -64,7 +81,10 @@ def stoppable() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C and a termination back until it is known what to cancel; a second one is not.
 
     Yields:
-        What says so: from that call on they raise KeyboardInterrupt, one that was held back too.
+        What says so: from that call on they raise Stopped, one that was held back too.
+
+    Raises:
+        KeyboardInterrupt: the block did not see to it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -74,7 +94,7 @@ def stoppable() -> Iterator[Callable[[], None]]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if not is_holding or held:
-            raise KeyboardInterrupt(number)
+            raise Stopped(number)
         held.append(number)
         os.write(_STDERR, _HELD)
 
@@ -84,11 +104,13 @@ def stoppable() -> Iterator[Callable[[], None]]:
         for number in _SIGNALS:
             signal.signal(number, stop)  # whatever others made of them
         if held:
-            raise KeyboardInterrupt(held[0])
+            raise Stopped(held[0])
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield heed
+    except Stopped as stopped:
+        raise KeyboardInterrupt(stopped.number) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 from nemotron.lineage import Launch, Pinned, RunStatus, pin_job
 from nemotron.lineage import open as open_store
 
-from ..config.schema import DGXCLOUD, LEPTON, LOCAL, SKYPILOT, SLURM
+from ..config.schema import DGXCLOUD, KUBERAY, LEPTON, LOCAL, SKYPILOT, SLURM
 from ..executors.building import prepare
 from ..executors.environment import is_secret
 from ..resolvers import ROLES
 from .following import follow
-from .guard import Guard, LaunchError, stoppable
+from .guard import Guard, LaunchError, Stopped, stoppable
 from .inputs import find_inputs, pins_page
 from .masks import Mask
 from .outcome import Outcome
@@ -84,6 +83,8 @@ def launch(request: Request) -> int:
     config = request.config
     if config.detach and config.executor not in _DETACHED and not request.ray:
         raise LaunchError(f"a {config.executor} job ends with its launcher; leave out detach")
+    if config.executor == KUBERAY and not request.ray:
+        raise LaunchError("kuberay runs Ray jobs alone; say --ray, or ray=True in Python")
     this = _Launch(request)
     return this.show() if config.dry_run else this.run()
 
@@ -101,7 +102,7 @@ class _Launch:
         self._environ |= {
             f"{name}_SECRET": str(value)
             for name, value in request.config.env_vars.items()
-            if is_secret(name, request.config)
+            if is_secret(name, str(value), request.config)
         }
         # known before the job starts, which names it as its parent
         self._run_id = Launch.read(self._environ).run_id(_NAME, 0)
@@ -152,10 +153,9 @@ class _Launch:
             heed()
             if not self._config.detach:
                 return follow(job, slowest=_FAST if self._config.executor == LOCAL else _SLOW)
-        except KeyboardInterrupt as stopped:
+        except Stopped as stopped:
             job.cancel()
-            number = stopped.args[0] if stopped.args else signal.SIGINT
-            return Outcome(RunStatus.ABORTED, 128 + int(number), "stopped by its user")
+            return Outcome(RunStatus.ABORTED, 128 + stopped.number, "stopped by its user")
         _answer(self._job)
         return None
 
@@ -203,6 +203,8 @@ class _Launch:
             run.end()  # a detached job was launched, and that is all that is known
             return 0
         error = f"job {self._job} ended as {outcome.said}, exit status {outcome.code}"
+        if outcome.advice:
+            error += f"; {outcome.advice}"
         run.end(outcome.status, error=error)
         for each in store.runs():
             # its processes are gone, and could not say so themselves

@@ -21,11 +21,13 @@ class Outcome:
         status: ok, failed or aborted.
         code: exit status of the job; never 0 unless it is ok.
         said: what the scheduler calls it.
+        advice: where to look, when its own output cannot tell why.
     """
 
     status: RunStatus
     code: int
     said: str
+    advice: str = ""
 
 
 class LogFile(Protocol):

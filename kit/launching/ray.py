@@ -42,17 +42,29 @@ _ENDED = {"SUCCEEDED": RunStatus.OK, "FAILED": RunStatus.FAILED, "STOPPED": RunS
 _TERMINATED = 143
 
 
-def runtime_env(variables: dict[str, str], folder: str | None = None) -> dict[str, Any]:
+def runtime_env(
+    variables: dict[str, str], folder: str | None = None, settings: str = ""
+) -> dict[str, Any]:
     """Return the runtime environment of a job.
 
     Args:
         variables: what its driver, tasks and actors are to see.
         folder: what is uploaded as their working folder; never with env.toml.
+        settings: path of the env.toml that is read, whatever it is called.
     """
     found: dict[str, Any] = {"env_vars": {**_OVERRIDE, **variables}}
     if folder is not None:
         found |= {"working_dir": folder, "excludes": ["env.toml", "**/env.toml"]}
+        own = _below(folder, settings)
+        if own is not None:
+            found["excludes"].append(f"/{own}")
     return found
+
+
+def _below(folder: str, path: str) -> str | None:
+    """Return a path relative to a folder that holds it, or None."""
+    own = os.path.relpath(os.path.realpath(path), os.path.realpath(folder)) if path else os.pardir
+    return None if own.partition(os.sep)[0] == os.pardir else own
 
 
 @contextmanager
@@ -101,7 +113,7 @@ def _submit(task: Task, plan: Plan) -> Job:
     )  # fmt: skip
     number = client.submit_job(
         entrypoint=script, submission_id=task.identity,
-        runtime_env=runtime_env(variables, config.ray_working_dir),
+        runtime_env=runtime_env(variables, config.ray_working_dir, plan.settings),
     )  # fmt: skip
     return _Submitted(client, number)
 
@@ -155,7 +167,7 @@ def _started(task: Task, plan: Plan, before: Sequence[str]) -> Iterator[Job]:
     with ExitStack() as stack:
         folder = config.ray_working_dir
         if folder is not None:
-            _refuse_settings(folder)
+            _refuse_settings(folder, plan.settings)
         elif config.executor != KUBERAY and kind_of(config) == "none":
             folder = stack.enter_context(tempfile.TemporaryDirectory())  # nothing is packaged
         if config.executor == SLURM and config.tunnel != "ssh":
@@ -181,16 +193,17 @@ def _started(task: Task, plan: Plan, before: Sequence[str]) -> Iterator[Job]:
     )  # fmt: skip
 
 
-def _refuse_settings(folder: str) -> None:
+def _refuse_settings(folder: str, settings: str) -> None:
     """Refuse to upload env.toml: nemo-run leaves out only what .gitignore says."""
     ignored = ""
     with suppress(FileNotFoundError), open(os.path.join(folder, ".gitignore")) as file:
         ignored = file.read()
-    is_ignored = {"env.toml", "/env.toml"} & set(ignored.split())
-    if os.path.exists(os.path.join(folder, "env.toml")) and not is_ignored:
-        raise Place(path=("ray_working_dir",)).error(
-            "holds env.toml, which would be uploaded", f"add env.toml to {folder}/.gitignore"
-        )
+    for name in dict.fromkeys(["env.toml", _below(folder, settings) or "env.toml"]):
+        is_ignored = {name, f"/{name}"} & set(ignored.split())
+        if os.path.exists(os.path.join(folder, name)) and not is_ignored:
+            raise Place(path=("ray_working_dir",)).error(
+                f"holds {name}, which would be uploaded", f"add {name} to {folder}/.gitignore"
+            )
 
 
 class _OnKubernetes:

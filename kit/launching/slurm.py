@@ -5,15 +5,20 @@ nemo-run asks ``sacct`` alone, which knows no exit status by its answer and is n
 
 from __future__ import annotations
 
+import base64
+import codecs
 import os
 import re
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nemotron.lineage import LineageError, RunStatus
+from nemotron.lineage import RunStatus
 
+from ..executors.classes import submodule
 from ..executors.sourced import FOLDER, NAME
 from .following import GrowingFiles
+from .guard import LaunchError
 from .outcome import Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ _ENDED = {
 _ABORTED = ("CANCELLED", "REVOKED")
 _PATIENCE = 60  # looks that Slurm does not answer
 _SIGNAL, _TERMINATED = 128, 143
+_LOST = 255  # as ssh says it
 
 
 class SlurmJob:
@@ -64,14 +70,15 @@ class SlurmJob:
         """Return how it ended, or None while it has not.
 
         Raises:
-            LineageError: Slurm does not know it any more.
+            LaunchError: Slurm does not know it any more, or cannot be reached.
         """
         facts = self._facts()
         if not facts:
             self._silent += 1
             if self._silent > _PATIENCE:
-                raise LineageError(
-                    f"Slurm tells nothing of job {self.number}; look with: sacct -j {self.number}"
+                raise LaunchError(
+                    f"Slurm tells nothing of job {self.number}, which may still run; "
+                    f"look with: sacct -j {self.number}"
                 )
             return None
         self._silent = 0
@@ -79,7 +86,11 @@ class SlurmJob:
             return None
         # one that was cancelled while it waited never came to do it
         self._run(f"rm -f -- {shlex.quote(os.path.join(self.folder, FOLDER, NAME))}")
-        return max((_outcome(*each) for each in facts), key=_badness)
+        worst = max((_outcome(*each) for each in facts), key=_badness)
+        if worst.status is RunStatus.FAILED and not list(self.logs()):
+            advice = f"its command did not begin, and the logs in {self.folder} tell why"
+            return replace(worst, advice=advice)
+        return worst
 
     def logs(self) -> Iterator[LogFile]:
         """Yield the output of its tasks."""
@@ -87,14 +98,24 @@ class SlurmJob:
             yield from self._files.files()
             return
         folder = shlex.quote(self.folder)
-        _, listed = self._run(f"ls -1 {folder}/{self._logs} 2>/dev/null")
-        for path in listed.split():
+        status, listed = self._run(f"ls -1 {folder}/{self._logs} 2>/dev/null")
+        for path in listed.split() if status == 0 else ():
             self._remote.setdefault(path, _Remote(path, self._run))
         yield from self._remote.values()
 
     def cancel(self) -> None:
-        """Stop it."""
-        self._run(f"scancel {self.number}")
+        """Stop it.
+
+        Raises:
+            LaunchError: Slurm did not hear it.
+        """
+        status, _ = self._run(f"scancel {self.number}")
+        # one that waited is gone at once, and takes its secrets along in this way alone
+        if self.outcome() is None and status != 0:
+            raise LaunchError(
+                f"job {self.number} could not be cancelled, and may still run; "
+                f"say: scancel {self.number}"
+            )
 
     def _facts(self) -> list[tuple[str, int, int]]:
         """Return (state, exit status, signal) of it, and of each element where it is an array."""
@@ -116,11 +137,17 @@ class _Remote:
 
     def __init__(self, path: str, run: Callable[[str], tuple[int, str]]) -> None:
         self._path, self._run, self._at = path, run, 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def news(self) -> str:
-        _, text = self._run(f"tail -c +{self._at + 1} -- {shlex.quote(self._path)}")
-        self._at += len(text.encode())
-        return text
+        # encoded, since it may end within a character: then what came back would be of no length
+        path = shlex.quote(self._path)
+        status, text = self._run(f"tail -c +{self._at + 1} -- {path} | base64 -w 0")
+        if status != 0:
+            return ""
+        added = base64.b64decode(text)
+        self._at += len(added)
+        return self._decoder.decode(added)
 
 
 def _outcome(state: str, code: int, signal: int) -> Outcome:
@@ -137,11 +164,18 @@ def _badness(outcome: Outcome) -> int:
 
 
 def command_runner(tunnel: Any) -> Callable[[str], tuple[int, str]]:
-    """Return what runs a command through a tunnel of nemo-run."""
+    """Return what runs a command through a tunnel of nemo-run.
+
+    A connection that is lost is no answer; the next command connects anew.
+    """
+    lost = (EOFError, OSError, SystemExit, submodule("core.tunnel.client").paramiko.SSHException)
 
     def run(command: str) -> tuple[int, str]:
-        # in_stream: a job's output must not swallow what is typed here
-        result = tunnel.run(command, warn=True, in_stream=False)
+        try:
+            # in_stream: a job's output must not swallow what is typed here
+            result = tunnel.run(command, warn=True, in_stream=False)
+        except lost:
+            return _LOST, ""
         return int(result.return_code), str(result.stdout)
 
     return run

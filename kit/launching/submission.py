@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from .sweep import sweep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ..config.runconfig import RunConfig
     from ..executors.building import Plan
     from .outcome import Job
 
@@ -67,6 +69,8 @@ def task_script(task: Task, plan: Plan) -> str:
         folder=os.getcwd() if is_bare and kind_of(config) == "none" else None,
         startup=config.startup_commands or (), pins=task.pins,
         writes_status=config.executor in _STATUSES,
+        forgets_pins="LINEAGE_PINS" in os.environ.keys() - plan.handover.variables.keys()
+        and config.executor in (LOCAL, SLURM),
         # of several nodes one may come up again when another is done
         removes=_SECRETS if config.executor == DGXCLOUD and (config.nodes or 1) == 1 else None,
     )  # fmt: skip
@@ -89,10 +93,14 @@ def submitted(task: Task, plan: Plan) -> Iterator[Job]:
         executor.env_list = [*executor.env_list, {"name": "LINEAGE_PINS", "value": task.pins}]
     with experiment as current:
         current.add(_script(task, plan, run), executor=executor, name=config.job_name)
-        current.run(
-            detach=config.detach or config.executor == SLURM,
-            tail_logs=not is_watched and not config.detach,
-        )
+        try:
+            current.run(
+                detach=config.detach or config.executor == SLURM,
+                tail_logs=not is_watched and not config.detach,
+            )
+        except (Exception, SystemExit):  # it ends the program where a login over ssh fails
+            _take_back(current.jobs[0].executor, config)
+            raise
         yield _job(current, plan)
 
 
@@ -119,6 +127,14 @@ def _job(experiment: Any, plan: Plan) -> Job:
     run = command_runner(executor.tunnel)
     sweep(run, config)
     return SlurmJob(number, run, local_folder(executor), is_here=is_here)
+
+
+def _take_back(executor: Any, config: RunConfig) -> None:
+    """Remove the secrets of a job that was not submitted, here and on the other side."""
+    _forget(executor.job_dir)
+    if config.executor == SLURM and getattr(executor.tunnel, "session", None) is not None:
+        path = os.path.join(local_folder(executor), sourced.FOLDER, sourced.NAME)
+        command_runner(executor.tunnel)(f"rm -f -- {shlex.quote(path)}")
 
 
 def _forget(folder: str) -> None:

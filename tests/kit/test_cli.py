@@ -65,7 +65,7 @@ file      {path}
 sections  wandb, base, gpu
 wandb     enabled, entity team, project nemotron
 look      {path} [gpu] env_vars.WANDB_API_KEY: holds a secret itself; \
-write secrets = {{ WANDB_API_KEY = "env" }} instead
+write secrets = {{ WANDB_API_KEY = "file" }} instead
 
 KEY                     FROM         gpu
 executor                parent base  slurm
@@ -150,7 +150,7 @@ def test_doctor_looks_at_every_profile(tmp_path: Path, write: Write) -> None:
         (True, "[base] is a base for others"),
         (True, "[gpu] runs on slurm"),
         (False, (f"{path} [gpu] env_vars.WANDB_API_KEY: holds a secret itself; "
-         'write secrets = { WANDB_API_KEY = "env" } instead')),
+         'write secrets = { WANDB_API_KEY = "file" } instead')),
         (False, (f"{path} [alone]: the executor docker needs container_image; "
          "add what is missing here, or in a profile that it extends")),
         (True, "[local] runs on local"),

@@ -658,7 +658,7 @@ MISTAKES = {
     "secret in place of its place": (
         f'[q]\nsecrets = {{ WANDB_API_KEY = "{PASSWORD}" }}',
         (
-            "FILE [q] secrets.WANDB_API_KEY: is none of env, netrc, inherit, file:/path or "
+            "FILE [q] secrets.WANDB_API_KEY: is none of env, file, netrc, inherit, file:/path or "
             "secret:name/key; say where the secret is, not what it is"
         ),
     ),
@@ -836,6 +836,12 @@ def test_what_does_no_harm_is_logged_and_ignored(
          'itself; write secrets = { MY_KEY = "env" } instead')),
         (f'[p]\nenv_vars = ["DB_PASSWD={PASSWORD}"]', ("[p] env_vars.DB_PASSWD: holds a secret "
          'itself; write secrets = { DB_PASSWD = "env" } instead')),
+        (f'[p]\nenv_vars = {{ PGPASSWORD = "{PASSWORD}" }}', ("[p] env_vars.PGPASSWORD: holds a "
+         'secret itself; write secrets = { PGPASSWORD = "env" } instead')),
+        # there, "env" would write it into script and log
+        (('[p]\nexecutor = "slurm"\naccount = "a"\npartition = "b"\n'
+          f'env_vars = {{ MY_KEY = "{PASSWORD}" }}'), ("[p] env_vars.MY_KEY: holds a secret "
+         'itself; write secrets = { MY_KEY = "file" } instead')),
         (f'[p]\nenv_vars = {{ PLAIN = "{TOKEN}" }}', ("[p] env_vars.PLAIN: holds a secret itself; "
          'write secrets = { PLAIN = "env" } instead')),
         (f'{DGX}app_secret = "{PASSWORD}"', ("[p] client_secret: holds a secret itself; "

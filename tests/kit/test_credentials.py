@@ -489,6 +489,28 @@ def test_we_find_what_wandb_finds(
     assert ours == theirs
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".netrc", "machine api.wandb.ai login user KEY"),
+        (".config/wandb/settings", "api_key = KEY"),  # without its section
+    ],
+)
+def test_wandb_is_not_made_to_print_a_file_that_it_cannot_understand(
+    home: Path, name: str, text: str
+) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    (home / name).write_text(text.replace("KEY", KEY))
+    done = subprocess.run(
+        [sys.executable, "-c", "from nemotron.kit import *; print(find_wandb_key(ask_sdk=True))"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools" / "ns")},
+    )  # fmt: skip
+    assert done.stdout == "None\n"
+    assert KEY not in done.stderr
+
+
 def test_login_of_this_process_is_found_by_asking_wandb() -> None:
     pytest.importorskip("wandb", reason="wandb is not installed here: make test-wandb")
     program = f"""

@@ -131,6 +131,36 @@ def test_secret_is_told_by_its_name_and_travels_apart() -> None:
     assert set(plan.handover.names) >= {"MY_TOKEN", "NCCL_DEBUG"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["PGPASSWORD", "MYSQL_PWD", "REDIS_AUTH", "WANDB_APIKEY", "MY_JWT", "GPG_PASSPHRASE"],
+)
+def test_secret_is_one_by_every_name_that_is_masked(name: str) -> None:
+    """What `lineage env` hides must not stand in the script of the job."""
+    plan = _plan(**CLUSTER, env_vars={name: "hunter2"})
+    assert plan.handover.sourced == {name: "hunter2"}
+    assert name not in plan.handover.variables
+
+
+def test_secret_is_told_by_the_look_of_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = {"DB": "postgresql://me:hunter2@db.example.com/x", "OTHER": f"hf_{'a1B2' * 8}"}
+    monkeypatch.setenv("WANDB_BASE_URL", "https://me:hunter2@wandb.example.com")
+    plan = _plan(**CLUSTER, env_vars={**urls, "PLAIN": "https://db.example.com/x"})
+    server = {"WANDB_BASE_URL": "https://me:hunter2@wandb.example.com"}
+    assert plan.handover.sourced == {**urls, **server}
+    assert plan.handover.variables["PLAIN"] == "https://db.example.com/x"
+
+
+def test_exported_secret_is_handed_over_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_VARIABLE", "k")
+    plan = _plan(**CLUSTER, secrets={"MY_VARIABLE": "file"})
+    assert plan.handover.sourced == {"MY_VARIABLE": "k"}
+    with pytest.raises(SettingsError, match="is to be handed over, and is not set here"):
+        _plan(**CLUSTER, secrets={"NOT_SET": "file"})
+    with pytest.raises(SettingsError, match="file is no way to hand over a secret here"):
+        _plan(secrets={"MY_VARIABLE": "file"})
+
+
 def test_default_form_is_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert _plan().handover.variables["WANDB_API_KEY"] == KEY
@@ -313,6 +343,15 @@ def test_archive_loses_env_toml_alone(tmp_path: Path) -> None:
     leave_out(str(archive))
     with tarfile.open(archive) as packed:
         assert sorted(packed.getnames()) == ["sub", "sub/my-env.toml", "train.py"]
+    mine = tmp_path / "elsewhere" / "my-env.toml"  # the one that is read: by its name and text
+    mine.parent.mkdir()
+    mine.write_text("another text")
+    leave_out(str(archive), str(mine))
+    with tarfile.open(archive) as packed:
+        assert "sub/my-env.toml" in packed.getnames()
+    leave_out(str(archive), str(tmp_path / "sub" / "my-env.toml"))
+    with tarfile.open(archive) as packed:
+        assert sorted(packed.getnames()) == ["sub", "train.py"]
         member = packed.extractfile("train.py")
         assert member is not None
         assert member.read() == b"train.py"

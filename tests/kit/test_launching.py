@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_script_leaves_the_page_beside_itself(tmp_path: Path) -> None:
     assert names == ["job.pins.json", "job.sh", "job.status.0"]
 
 
+def test_script_leaves_its_exit_status_whatever_ends_it(tmp_path: Path) -> None:
+    script, secrets = tmp_path / "job.sh", tmp_path / "secrets.sh"
+    for startup, text, status in (
+        (["exit 7"], "true", 7), (["sh -c 'exit 9'"], "true", 9), ([], "exit 5", 5),
+        ([], "sh -c 'kill -9 $$'", 137), (["true"], "true", 0),
+    ):  # fmt: skip
+        secrets.touch()
+        script.write_text(
+            script_of(text, startup=startup, writes_status=True, removes=str(secrets))
+        )
+        done = subprocess.run(["bash", script], capture_output=True, check=False)
+        assert done.returncode == status
+        assert (tmp_path / "job.status.0").read_text() == str(status)
+        assert not secrets.exists()
+
+
 # ------------------------------------------------------------------------- what is hidden
 
 
@@ -285,7 +302,8 @@ def test_slurm_that_says_nothing_is_asked_again_and_given_up() -> None:
     job = _job({})
     for _ in range(60):
         assert job.outcome() is None
-    with pytest.raises(LineageError, match="tells nothing of job 7; look with: sacct -j 7"):
+    sentence = "tells nothing of job 7, which may still run; look with: sacct -j 7"
+    with pytest.raises(LaunchError, match=sentence):
         job.outcome()
 
 
@@ -300,6 +318,22 @@ def test_log_is_read_on_where_it_was(tmp_path: Path) -> None:
     with (tmp_path / "x.out").open("ab") as file:
         file.write("größe".encode()[3:] + b"\n")
     assert log.news() == "öße\n"
+
+
+def test_log_of_the_other_side_is_read_on_where_it_was(tmp_path: Path) -> None:
+    def run(command: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+        return done.returncode, done.stdout.decode(errors="replace")  # as invoke does it
+
+    job = SlurmJob("7", run, str(tmp_path), is_here=False)
+    assert not list(job.logs())
+    path = tmp_path / "log-team_7_0.out"
+    path.write_bytes("größe ✓".encode()[:3])
+    (log,) = job.logs()
+    assert log.news() == "gr"
+    with path.open("ab") as file:
+        file.write("größe ✓\n".encode()[3:])
+    assert [log.news(), log.news()] == ["öße ✓\n", ""]
 
 
 def test_logs_are_followed_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_field_words_stay_on_the_command_line() -> None:
     [
         "api_key", "apiKey", "WANDB_API_KEY", "wandb.api_key", "hf_token", "token", "password",
         "client_secret", "aws_secret_access_key", "auth", "Authorization", "db-password", "passwd",
-        "private_key", "ssh_key", "credential",
+        "private_key", "ssh_key", "credential", "PGPASSWORD",
     ],
 )  # fmt: skip
 def test_secret_is_found_by_its_name(name: str) -> None:

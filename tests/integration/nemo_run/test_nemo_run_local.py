@@ -54,7 +54,7 @@ class Place:
 
     def run(self, *words: object, **more: str) -> tuple[int, str, str]:
         process = self.start("run", "here", *words, **more)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
     def seen(self) -> dict[str, dict[str, str]]:
@@ -156,17 +156,17 @@ def test_form_that_hands_over_no_value_leaves_none(place: Place, form: str) -> N
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_launcher_stops_its_job(place: Place, number: int, status: int) -> None:
-    process = place.start("run", "here", "env_vars.WAIT=60", "--", sys.executable, "job.py")
+    process = place.start("run", "here", "env_vars.WAIT=600", "--", sys.executable, "job.py")
     _until((place.project / "seen.json").exists)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     with lineage.open(place.project / "lineage.db") as store:
         assert [run.status for run in store.runs()] == ["aborted"]
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -176,6 +176,16 @@ def test_startup_commands_come_first_and_may_fail(place: Place) -> None:
     words = ['startup_commands=["export GREETING=hello", "cd /"]', "--", "sh", "-c"]
     assert place.run(*words, "echo $GREETING $PWD")[:2] == (0, "hello /\n")
     assert place.run('startup_commands=["false"]', "--", "echo", "no")[:2] == (1, "")
+    assert place.run('startup_commands=["exit 7"]', "--", "echo", "no")[:2] == (7, "")
+
+
+def test_job_does_not_inherit_the_pins_of_the_job_that_it_is_launched_from(place: Place) -> None:
+    pins = place.project / "outer.json"
+    pins.write_text('{"format": 1, "job": "outer", "pins": {}}')
+    words = ["--", "sh", "-c", "echo pins=$LINEAGE_PINS"]
+    assert place.run(*words, LINEAGE_PINS=str(pins))[:2] == (0, "pins=\n")
+    said = f"env_vars.LINEAGE_PINS={pins}"
+    assert place.run(said, *words)[:2] == (0, f"pins={pins}\n")
 
 
 def test_detached_local_job_is_refused(place: Place) -> None:
@@ -183,6 +193,25 @@ def test_detached_local_job_is_refused(place: Place) -> None:
     assert (status, err) == (
         1, "lineage: a local job ends with its launcher; leave out detach\n",
     )  # fmt: skip
+
+
+def test_what_nemo_run_cannot_do_is_one_sentence(place: Place) -> None:
+    assert place.run("launcher=torchrum", "--", "true")[::2] == (
+        1, ("lineage: launcher: torchrum is none of torchrun, ft, slurm_ray, slurm_template, none; "
+            "did you mean torchrun?\n"),
+    )  # fmt: skip
+    assert place.run("executor=kuberay", "image=x", "--", "true")[::2] == (
+        1, "lineage: kuberay runs Ray jobs alone; say --ray, or ray=True in Python\n",
+    )  # fmt: skip
+
+
+def test_launches_at_once_do_not_mix(place: Place) -> None:
+    codes = range(4)
+    started = [
+        place.start("run", "here", "--", "sh", "-c", f"echo {code}; exit {code}") for code in codes
+    ]
+    ends = [(*each.communicate(timeout=300), each.returncode) for each in started]
+    assert [(out, status) for out, _, status in ends] == [(f"{code}\n", code) for code in codes]
 
 
 # ------------------------------------------------------------------------- from Python

@@ -82,7 +82,7 @@ def _leave_the_network() -> bool:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert process.poll() is None, "Ray has ended"
         try:

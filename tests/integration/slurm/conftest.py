@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,9 +103,30 @@ class Cluster:
         """Return the state of a job."""
         return self.run("scontrol", "show", "job", job).partition("JobState=")[2].split()[0]
 
+    def start_sshd(self) -> None:
+        """Start sshd."""
+        sshd = shutil.which("sshd") or ""
+        log = self.folder / "log" / "sshd.log"
+        words = [sshd, "-f", str(self.folder / "sshd.conf"), "-E", str(log)]
+        subprocess.run(words, check=True)
+        until((self.folder / "sshd.pid").exists, "sshd")
 
-def until(holds: Callable[[], object], what: str = "it", seconds: float = 30.0) -> object:
-    """Wait until something holds, and return what it says."""
+    def stop_sshd(self) -> None:
+        """Stop sshd, and cut the connections that there are."""
+        pid = (self.folder / "sshd.pid").read_text().strip()
+        # once it is gone, they are nobody's children
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        _stop(self.folder / "sshd.pid")
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+
+def until(holds: Callable[[], object], what: str = "it", seconds: float = 120.0) -> object:
+    """Wait until something holds, and return what it says.
+
+    The bound is for what never comes: a busy machine takes ten seconds to import nemo-run.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = holds()
@@ -162,9 +184,8 @@ def _start(folder: Path) -> Cluster:
         subprocess.run(words, check=True)
     settings = folder / "sshd.conf"
     settings.write_text(SSHD.format(folder=folder, port=ports[2]))
-    sshd = shutil.which("sshd") or ""
-    subprocess.run([sshd, "-f", str(settings), "-E", str(folder / "log" / "sshd.log")], check=True)
     found = Cluster(folder, ports[2], folder / "ssh" / "user")
+    found.start_sshd()
     sinfo = ["sinfo", "-h", "-o", "%T"]
     until(
         lambda: subprocess.run(
@@ -259,7 +280,7 @@ class User:
     def lineage(self, *words: object, **more: str) -> Result:
         """Run ``lineage WORDS``."""
         process = self.start(*words, **more)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return Result(process.returncode, out, err)
 
     def number(self) -> str:

@@ -144,10 +144,10 @@ def test_job_that_slurm_refuses_is_a_failed_launch(user: User) -> None:
 
 def test_cancelled_job_ends_aborted(user: User, cluster: Cluster) -> None:
     python = user.script(PUBLISH)
-    process = user.start("run", "ci", "env_vars.WAIT=60", "--", python, "job.py")
+    process = user.start("run", "ci", "env_vars.WAIT=600", "--", python, "job.py")
     until((user.project / "started").exists, "the job")
     cluster.run("scancel", user.number())
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 143, err
     with _store(user) as store:
         runs = {run.name: run for run in store.runs()}
@@ -162,10 +162,10 @@ def test_launcher_that_is_stopped_cancels_its_job(
     user: User, cluster: Cluster, name: str, status: int
 ) -> None:
     python = user.script(PUBLISH)
-    process = user.start("run", "ci", "env_vars.WAIT=60", "--", python, "job.py")
+    process = user.start("run", "ci", "env_vars.WAIT=600", "--", python, "job.py")
     until((user.project / "started").exists, "the job")
     process.send_signal(getattr(signal, name))
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == status
     with _store(user) as store:
         assert {run.status for run in store.runs()} == {RunStatus.ABORTED}
@@ -183,11 +183,11 @@ def test_launcher_that_is_stopped_while_it_submits_cancels_its_job(
         f'exec {shutil.which("sbatch")} "$@"\n'
     )
     sbatch.chmod(0o755)
-    process = user.start("run", "ci", "--", "sleep", "60")
+    process = user.start("run", "ci", "--", "sleep", "600")
     until((user.home / "submitting").exists, "sbatch")
     process.send_signal(signal.SIGTERM)
     (user.home / "go").touch()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, "cancelled once it is submitted" in err) == (143, True), err
     with _store(user) as store:
         (run,) = store.runs()
@@ -256,7 +256,7 @@ print(config.path, sys.argv[2])
         until(lambda: any(run.name == "launch" for run in store.runs()), "the launch")
         with store.run("second") as run:
             run.publish("tokens", path=user.home, type="dataset")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (0, "v1 run.base=art://tokens:v1\n"), err
 
 

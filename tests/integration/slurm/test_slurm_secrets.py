@@ -36,9 +36,14 @@ import hashlib, json, os, sys, time
 names = ("WANDB_API_KEY", "HF_TOKEN", "MY_KEY", "NETRC")
 def mark(value): return hashlib.sha256(value.encode()).hexdigest()
 out = {name: mark(os.environ[name]) for name in names if name in os.environ}
-json.dump(out, open(sys.argv[1], "w"))
+path = sys.argv[1]
+with open(path + ".new", "w") as file:
+    json.dump(out, file)
+os.replace(path + ".new", path)  # whoever waits for it finds it whole
 if "SLURM_RESTART_COUNT" not in os.environ:
     time.sleep(float(os.environ.get("WAIT", "0")))
+    while not os.path.exists(os.environ.get("GO", "/")):
+        time.sleep(0.05)
 sys.exit(int(os.environ.get("CODE", "0")))
 """
 
@@ -81,13 +86,16 @@ def test_with_defaults_nothing_is_left_and_nobody_else_could_read_it(
     user = logged_in
     python = user.script(SEEN)
     with watching_processes(KEY, TOKEN) as seen_in_processes:
-        process = user.start("run", "ci", "env_vars.WAIT=2", "--", python, "job.py", "seen.json")
+        go = user.project / "go"  # the job is there while we look
+        words = [f"env_vars.GO={go}", "--", python, "job.py", "seen.json"]
+        process = user.start("run", "ci", *words)
         until((user.project / "seen.json").exists, "the job")
         (file,) = _secret_files(user)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert nobody_reads(file)
         assert files_with(KEY, cluster.folder) == {user.home / ".netrc", file}
-        out, err = process.communicate(timeout=60)
+        go.touch()
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert _seen(user) == {"WANDB_API_KEY": _mark(KEY), "HF_TOKEN": _mark(TOKEN)}
     # homes, experiments, the state and the logs of Slurm: only what the user keeps there
@@ -163,7 +171,7 @@ def test_file_of_secrets_goes_with_a_cancelled_job_that_nobody_watches(
 ) -> None:
     user = logged_in
     python = user.script(SEEN)
-    words = ["--detach", "env_vars.WAIT=60", "--", python, "job.py", "seen.json"]
+    words = ["--detach", "env_vars.WAIT=600", "--", python, "job.py", "seen.json"]
     result = user.lineage("run", "ci", *words)
     assert result.status == 0, result.err
     until((user.project / "seen.json").exists, "the job")
@@ -178,7 +186,7 @@ def test_file_of_secrets_stays_while_the_job_is_to_run_again(
     user = logged_in
     python = user.script(SEEN.replace("sys.argv[1]", "sys.argv[1] + os.environ.get("
                                       "'SLURM_RESTART_COUNT', '0')"))  # fmt: skip
-    words = ["env_vars.WAIT=60", "--", python, "job.py", "seen"]
+    words = ["env_vars.WAIT=600", "--", python, "job.py", "seen"]
     process = user.start("run", "ci", *words)
     until((user.project / "seen0").exists, "the job")
     number = user.number()
@@ -193,7 +201,7 @@ def test_file_of_secrets_stays_while_the_job_is_to_run_again(
 
     until(is_back, "the second attempt")
     assert _seen(user, "seen1") == _seen(user, "seen0")
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 0
     assert not _secret_files(user)
 
@@ -260,7 +268,7 @@ with run.Experiment("own") as exp:
 def test_executor_serves_an_experiment_of_the_users_own(logged_in: User, cluster: Cluster) -> None:
     user = logged_in
     user.settings(wandb='[wandb]\nproject = "nemotron"')
-    user.script(SEEN.replace("open(sys.argv[1]", f"open({str(user.project)!r} + '/' + sys.argv[1]"))
+    user.script(SEEN.replace("sys.argv[1]", f"{str(user.project)!r} + '/' + sys.argv[1]"))
     user.script(OWN, "own.py")
     words = [sys.executable, "own.py", str(user.project / "job.py")]
     done = subprocess.run(words, cwd=user.project, env=user.environ, capture_output=True, text=True,

@@ -81,10 +81,10 @@ def test_failing_job_behind_ssh_fails_its_launcher(user: User, remote: Path) -> 
 
 
 def test_cancelled_job_behind_ssh_ends_aborted(user: User, cluster: Cluster, remote: Path) -> None:
-    process = user.start("run", "ci", "--", "sleep", "60")
+    process = user.start("run", "ci", "--", "sleep", "600")
     until(lambda: "RUNNING" in cluster.run("squeue", "-h", "-o", "%T"), "the job")
     cluster.run("scancel", user.number())
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 143, err
 
 
