@@ -24,7 +24,10 @@ RAY := $(CACHE)/ray-$(call key,locks/ray.txt)
 # a folder that is named as what it tests: pytest would take the one for the other
 FOUND = -o pythonpath="tools/ns tests/integration/$(1)"
 
-.PHONY: demo demo-megatron test test-hydra test-wandb test-wandb-ids \
+# seconds that a storm of killed writers lasts
+STORM := $(or $(LINEAGE_STORM),10)
+
+.PHONY: demo demo-megatron test test-storm test-hydra test-wandb test-wandb-ids \
 	test-postgres test-megatron test-nemo-rl test-root test-nemo-run test-slurm test-ray \
 	test-all lint types docs locks clean
 
@@ -35,10 +38,12 @@ demo: $(VENV)/demo.done
 demo-megatron: $(MEGATRON)/made.done $(VENV)/demo.done | $(LINKS)
 	$(BIN)/python examples/megatron/stages.py --python $(MEGATRON)/bin/python
 
-# for a night: LINEAGE_STORM=60 .venv/bin/python -m pytest tests/crash/test_storm.py, which kills
-# writers of every kind of store for 60 seconds each, not 10, and says what a publish took
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto -m "not root and not postgres" tests
+
+# kills writers of every kind of store for a while; for a night: LINEAGE_STORM=60 make test-storm
+test-storm: $(VENV)/test.done
+	LINEAGE_STORM=$(STORM) $(BIN)/python -m pytest -q -m "not postgres" tests/crash/test_storm.py
 
 # full disks and read-only ones, really mounted
 test-root: $(VENV)/test.done
@@ -49,7 +54,7 @@ test-postgres: $(VENV)/test.done
 	@ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep -q . || \
 		command -v initdb >/dev/null || \
 		{ echo "no PostgreSQL server here. Try: apt-get install postgresql"; exit 1; }
-	$(BIN)/python -m pytest -q -n auto -m postgres tests
+	LINEAGE_STORM=$(STORM) $(BIN)/python -m pytest -q -n auto -m postgres tests
 
 # Hydra 1.3 and the older OmegaConf that it needs
 test-hydra: $(VENV)/hydra.done
@@ -92,7 +97,7 @@ test-slurm: $(NEMO_RUN)/made.done
 test-ray: $(RAY)/made.done
 	$(RAY)/bin/python -m pytest -q $(call FOUND,ray) tests/integration/ray
 
-test-all: test docs test-hydra test-wandb test-wandb-ids test-postgres \
+test-all: test test-storm docs test-hydra test-wandb test-wandb-ids test-postgres \
 	test-megatron test-root test-nemo-run test-slurm test-ray
 
 lint: $(VENV)/lint.done

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Copied", "copy_journal"]
 
+_CHASES = 3  # times that what was written meanwhile is copied before the source ends
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
@@ -94,11 +96,8 @@ class _Copy:
         if declared is not None:
             return self._open_target(declared, end=end, ended=ended is not None)
         head = self._follow(before_the_end=ended is not None)
-        while end and ended is None:
-            self._take_in()
-            if self._end(head):
-                break
-            head = self._follow(before_the_end=False)
+        if end and ended is None:
+            head = self._end(head)
         copy_claims(self._source.address, self._target.address)
         self._declare(head)
         return Copied(head.number, self._new, head.hash, end or ended is not None)
@@ -177,10 +176,21 @@ class _Copy:
         combiner.combine()
         combiner.close()
 
-    def _end(self, head: Head) -> bool:
-        """End the source if its head is still the one that was copied."""
+    def _end(self, head: Head) -> Head:
+        """End the source, behind the last commit that was copied if its writers leave time for it.
+
+        Returns:
+            The last commit that was copied then.
+        """
         event = SucceededBy(journal=self._target.id, store=self._target.address)
-        return self._append(self._source, event, head)
+        for _ in range(_CHASES):
+            self._take_in()
+            if self._append(self._source, event, head):
+                return head
+            head = self._follow(before_the_end=False)
+        while not self._append(self._source, event):
+            pass  # others won, who are many; each try has the chance of one of them
+        return self._follow(before_the_end=True)
 
     def _declare(self, head: Head) -> None:
         event = ForkedFrom(journal=self._source.id, commit=head.number, hash=head.hash)
@@ -192,12 +202,14 @@ class _Copy:
                 )
         self._target.finish()
 
-    def _append(self, journal: Journal, event: Event, after: Head) -> bool:
-        """Append one event right behind a commit; False when somebody else wrote there."""
+    def _append(self, journal: Journal, event: Event, after: Head | None = None) -> bool:
+        """Append one event, right behind a commit if one is named; False when others were first."""
         try:
             with journal.turn(GATE_TIMEOUT) as turn:
-                if turn.head.number != after.number:
+                if after is not None and turn.head.number != after.number:
                     return False
+                if turn.ledger.conditions().successor is not None:
+                    raise StoreError(f"{journal.address} was ended just now by somebody else")
                 entry = Entry(f"{self._writer}-1", self._clock.now(), event)
                 commit = Commit.make(
                     journal.id, turn.head, [entry], writers={self._writer: Mark(1)},

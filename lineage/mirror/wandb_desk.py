@@ -16,18 +16,19 @@ from ..errors import ArtifactNotFoundError
 from ..events import Event, Imported, Published, Used
 from ..grammar import LATEST
 from ..index import queries
-from ..model import RunStatus, VersionId
+from ..model import VersionId
 from ..source import SourceURI
-from .base import Desk, Due, Elsewhere, Refused, Waits
+from .base import Desk, Due, Refused, Waits
 from .content import KEY, of_source, of_version, source_alias
 from .lease import Holder, Lease, leases_of
 from .names import encode, source_name, version_alias
+from .wandb_run import RunThere
 from .wandb_standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ..model import Input, RunInfo, Version
+    from ..model import Input, Version
     from ..registry import Lineage
     from .content import Draft
     from .wandb_live import LiveRun, Upload
@@ -49,16 +50,14 @@ class WandbDesk(Desk):
     def __init__(
         self, mirror: WandbMirror, run: str, link: dict[str, Any], store: Lineage, lease: Lease
     ) -> None:
-        self._mirror, self._run, self._link, self._store = mirror, run, link, store
+        self._mirror, self._run, self._store = mirror, run, store
         self._lease = lease
         self._server = mirror.server(link.get("base_url"))
         self._standing = Standing(self._server, store, self._remote_of, self._is_coming)
-        self._live: LiveRun | None = None
+        self._there = RunThere(mirror, self._server, run, link, store)
         self._used: set[str] | None = None  # ids of what it used before
         self._checked: set[str] = set()  # collections that hold nothing of others
         self._extra: dict[str, dict[str, Any]] = {}
-        self._project = str(link.get("project") or mirror.place.project or "uncategorized")
-        self._entity = link.get("entity") or mirror.place.entity
 
     # --------------------------------------------------------------------- delivering
 
@@ -66,7 +65,7 @@ class WandbDesk(Desk):
         """Bring one subject up to date."""
         self._extra = {}
         if due.subject.startswith("run:"):
-            facts = self._deliver_run()
+            facts = self._there.deliver()
         elif due.subject.startswith("art://"):
             facts = self._deliver_version(VersionId.read(due.subject))
         else:
@@ -81,72 +80,9 @@ class WandbDesk(Desk):
         (commit,) = self._store.journal.read(number - 1, number)
         return commit.entries[position].event
 
-    # --------------------------------------------------------------------------- runs
-
-    @property
-    def _path(self) -> str:
-        """The W&B run: that of the receipt, else one with the id of the lineage run."""
-        return f"{self._team()}/{self._project}/{self._link.get('id') or self._run}"
-
-    def _team(self) -> str:
-        if self._entity is None:
-            self._entity = self._server.default_entity()
-        return str(self._entity)
-
-    def _deliver_run(self) -> dict[str, Any]:
-        is_ours = not self._link or bool(self._link.get("made"))
-        if is_ours or self._link.get("offline"):
-            self._reach()
-        if is_ours and self._live is None and self._server.run(self._path) is not None:
-            info = self._store.run_info(self._run)
-            if info.status in (RunStatus.FAILED, RunStatus.ABORTED):
-                self._resume(info)  # closing it says how it ended
-        facts = {
-            "name": self._path, "id": self._path.rpartition("/")[2], "entity": self._entity,
-            "project": self._project, "base_url": self._server.base_url,
-            "url": self._link.get("url") or self._url(), "offline": False,
-        }  # fmt: skip
-        return {**facts, "made": True} if is_ours else facts
-
-    def _url(self) -> str | None:
-        if self._live is not None:
-            return self._live.url
-        found = self._server.run(self._path)
-        return None if found is None else found.url
-
-    def _reach(self) -> None:
-        """Make sure that W&B has the run."""
-        if self._live is None and self._server.run(self._path) is None:
-            self._resume()
-
-    def _resume(self, info: RunInfo | None = None) -> LiveRun:
-        """Return the run live in this process."""
-        live = self._mirror.live
-        if live is not None and live.path == self._path:
-            if not live.is_open:
-                raise Elsewhere("the W&B run has ended in this process; deliver with: lineage sync")
-            return live
-        if live is not None:
-            raise Elsewhere(f"W&B run {self._path} is not live here; deliver with: lineage sync")
-        if self._live is None:
-            told = None
-            if not self._link or self._link.get("made"):
-                info = info or self._store.run_info(self._run)
-                told = {
-                    "name": info.name, "job_type": info.job_type, "group": info.job,
-                    "config": {**info.config, "lineage_run": f"run:{self._run}"},
-                }  # fmt: skip
-            self._live = self._server.resume(self._path, told=told)
-        return self._live
-
     def close(self) -> None:
         """Finish the run, where it was made live for these deliveries."""
-        if self._live is None:
-            return
-        status = self._store.run_info(self._run).status
-        failed = status in (RunStatus.FAILED, RunStatus.ABORTED)
-        self._live.finish(1 if failed else 0)
-        self._live = None
+        self._there.close()
 
     # ----------------------------------------------------------------------- versions
 
@@ -208,7 +144,7 @@ class WandbDesk(Desk):
         return remote if is_same else None
 
     def _collection(self, name: str) -> str:
-        return f"{self._team()}/{self._project}/{encode(name)}"
+        return f"{self._there.place()}/{encode(name)}"
 
     def _whole(self, remote: Remote, name: str) -> Remote | None:
         """Return an artifact once it is committed; what stays half-way counts as not there."""
@@ -262,7 +198,7 @@ class WandbDesk(Desk):
                     )
             self._checked.add(place)
         is_output = version.run == self._run
-        run = self._resume()
+        run = self._there.resume()
         draft = of_version(
             version, self._published(version), self._store.inputs(version),
             store=self._store.journal.id,
@@ -357,10 +293,10 @@ class WandbDesk(Desk):
         if remote is None:
             return
         if self._used is None:
-            self._reach()
-            self._used = {each.id for each in self._server.inputs(self._path)}
+            self._there.reach()
+            self._used = {each.id for each in self._server.inputs(self._there.path)}
         if remote.id not in self._used:
-            self._server.use(self._path, remote)
+            self._server.use(self._there.path, remote)
             self._used.add(remote.id)
 
     def _input(self, id: VersionId) -> Remote | None:
@@ -392,7 +328,7 @@ class WandbDesk(Desk):
     def _source(self, used: Input) -> Remote:
         """Return the artifact of an outside source, which nobody produced."""
         assert isinstance(used.target, SourceURI)  # the caller looked
-        place = f"{self._team()}/{self._project}/{source_name(used.target.uri)}"
+        place = f"{self._there.place()}/{source_name(used.target.uri)}"
         with self._alone():
             remote = self._server.find(f"{place}:{source_alias(used)}")
             if remote is not None and remote.is_whole:
@@ -401,7 +337,7 @@ class WandbDesk(Desk):
             upload = self._mirror.uploads.get(subject)
             if upload is not None:
                 return self._arrived(subject, upload, 0.0)
-            return self._upload(self._resume(), subject, of_source(used), as_input=True)
+            return self._upload(self._there.resume(), subject, of_source(used), as_input=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

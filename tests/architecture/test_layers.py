@@ -45,7 +45,7 @@ LAYERS = [
     ["mirror", "mirror.base", "mirror.names", "mirror.chosen", "mirror.lease", "mirror.wandb_sdk",
      "mirror.wandb_verify"],
     ["mirror.content", "mirror.deliveries", "mirror.wandb_faults", "mirror.wandb_remote"],
-    ["mirror.worker", "mirror.wandb_live", "mirror.wandb_standing"],
+    ["mirror.worker", "mirror.wandb_live", "mirror.wandb_run", "mirror.wandb_standing"],
     ["mirror.wandb", "mirror.openlineage"],
     ["mirror.wandb_desk", "mirror.wandb_import", "mirror.elsewhere"],
     ["mirror.wandb_mirror"],

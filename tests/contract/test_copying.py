@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -347,27 +348,29 @@ def test_copy_of_a_copy_and_of_an_empty_store(tmp_path: Path) -> None:
         assert len(store.journal.owners()) == 3
 
 
-def test_writers_go_on_while_a_store_is_moved(tmp_path: Path) -> None:
-    import threading
-
+def test_store_is_moved_however_busy_its_writers_are(tmp_path: Path) -> None:
     with lineage.open(tmp_path / "a") as store:
         store.commit(publish(path="/0"))
         told: list[object] = []
+        has_ended = threading.Event()
 
         def work() -> None:
-            for number in range(1, 10_000):
+            for number in itertools.count(1):
                 try:
                     told.append(store.commit(publish(path=f"/{number}")).version)
                 except StoreError:
+                    has_ended.set()
                     return
 
-        writer = threading.Thread(target=work)
+        writer = threading.Thread(target=work, daemon=True)
         writer.start()
         _copy(str(tmp_path / "a"), str(tmp_path / "b"), end=True)
-        writer.join()
+        assert has_ended.wait(60)
         with lineage.open(tmp_path / "b") as moved:
             assert {v.id for v in moved.log("model")} >= set(told)
             assert audit.fsck(moved).is_clean
+        with pytest.raises(StoreError, match="ended and goes on as"):
+            _copy(str(tmp_path / "a"), str(tmp_path / "c"))
 
 
 def test_whole_store_travels_as_one_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """32 processes write one name and are killed at random moments: nothing is lost or doubled.
 
-``LINEAGE_STORM=60`` makes each storm last 60 seconds, and prints what a publish took.
+``make test-storm`` makes each storm last 10 seconds, or the 60 of ``LINEAGE_STORM=60``, and has
+it print what a publish took.
 
 Where every operation takes 20 ms longer, it is the place that is slow: a fault layer for folders
 and buckets, the wire to PostgreSQL, and for SQLite, which does its own writing, every sync, by
@@ -27,7 +28,7 @@ from .conftest import ROOT
 
 PROCESSES = 32
 LONG = "LINEAGE_STORM" in os.environ  # the tests' own world has no such variables
-SECONDS = float(os.environ.get("LINEAGE_STORM", "10"))
+SECONDS = float(os.environ.get("LINEAGE_STORM", "4"))
 DELAY = 0.02
 SYNCS = "fdatasync,fsync,write"  # what reaches the disk: commits, and the appends of hooks
 # the writer stays our child (-D), and other calls cost nothing
@@ -153,8 +154,8 @@ def test_killed_writers_of_one_name_lose_and_double_nothing(
         found = {version.address: str(version.uri) for version in versions}
         report = audit.fsck(store)
     assert killed > SECONDS
-    assert len(told) > PROCESSES
-    assert len(recorded) > PROCESSES // 4
+    assert len(told) > PROCESSES // 2
+    assert len(recorded) > PROCESSES // 8
     assert {path: found.get(path) for path in told} == told
     assert recorded <= found.keys()
     assert len(found) == len(versions), "a record was taken twice"
