@@ -194,12 +194,9 @@ def test_file_of_secrets_stays_while_the_job_is_to_run_again(
     until(lambda: cluster.state(number) == "PENDING", "the requeue")
     assert _secret_files(user)
 
-    def is_back() -> bool:
-        # Slurm lets a requeued job wait for two minutes
-        cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
-        return (user.project / "seen1").exists()
-
-    until(is_back, "the second attempt")
+    # Slurm lets a requeued job wait for two minutes, unless it heeds this
+    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
+    until((user.project / "seen1").exists, "the second attempt", seconds=400)
     assert _seen(user, "seen1") == _seen(user, "seen0")
     process.communicate(timeout=300)
     assert process.returncode == 0
