@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from nemotron.lineage import LineageError, Recorder, start_sealing
 
 from ..containers import outside
+from .turns import ShortTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 BUDGET = 1.0  # seconds that training waits for an act
 DRAIN = 10.0  # seconds that a normal end waits for all of them
+_TURNS = ShortTurns()
 _State = TypeVar("_State")
 
 
@@ -118,7 +120,9 @@ class Hooks:
         late = self._late
         if late is not None and late.locked():
             return  # an earlier act hangs: this one waits behind it, training does not
-        if not done.acquire(timeout=self._budget):
+        with _TURNS:
+            is_done = done.acquire(timeout=self._budget)
+        if not is_done:
             self._late = done
             _log.warning(
                 "recording in %s takes longer than %g s; training goes on, and what was seen is "

@@ -33,7 +33,7 @@ LAYERS = [
     ["artifacts"],
     ["resolvers"],
     ["patches", "patches.patch", "patches.imports", "patches.train_state", "patches.assets",
-     "patches.naming", "patches.hooks"],
+     "patches.naming", "patches.turns", "patches.hooks"],
     ["patches.source", "patches.bridge_config", "patches.nemo_rl_config"],
     ["patches.engine", "patches.megatron_bridge", "patches.nemo_rl", "patches.wandb_ids",
      "patches.wandb_init"],
