@@ -28,7 +28,7 @@ from ..files import Files, explain, folder_mode
 from ..filesystems import BUCKET, cache_folder, filesystem
 from ..intake import FolderIntakes
 from ..shelf import FolderShelf
-from .numbered import NumberedJournal, now, numbers
+from .numbered import IDENTITY, NumberedJournal, now, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["DirectoryJournal"]
 
 _FOLDER = 256  # commits a folder: listing stays cheap, and so does a folder's fsync
-_OURS = {"cache", "commits", "intake", "names", "packs", "pins", "snapshots"}
+# another process may be making it too, and be done with it
+_OURS = {IDENTITY, "cache", "commits", "intake", "names", "packs", "pins", "snapshots"}
 _NO_LINKS = (
     errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV,
 )  # fmt: skip

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
     from .packs import Pack
 
-__all__ = ["NumberedJournal", "now", "numbers"]
+__all__ = ["IDENTITY", "NumberedJournal", "now", "numbers"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ _PAUSES = (0.0, 0.05, 0.2)  # seconds between looks for a name that has to be th
 GRACE = 3600.0  # seconds that packed commits also lie alone, see packs.py
 _STALE = 600.0  # seconds after which a writer looks again before it believes what it knows
 _BETWEEN = 30.0  # seconds between processes that a writer starts to tidy
-_IDENTITY = "journal.json"
+IDENTITY = "journal.json"
 
 
 class NumberedJournal(SharedJournal):
@@ -70,7 +70,7 @@ class NumberedJournal(SharedJournal):
         """Read what the journal is, and make it when it is not there; return its id."""
         self._packs = Packs(self.shelf, self._name)
         try:
-            data = self.shelf.read(_IDENTITY)
+            data = self.shelf.read(IDENTITY)
         except (FileNotFoundError, NotADirectoryError):
             if not create:
                 raise StoreNotFoundError(
@@ -80,14 +80,14 @@ class NumberedJournal(SharedJournal):
             if adopting:
                 settings["unfinished"] = True
             with suppress(FileExistsError):  # another process was first: its id counts
-                self.shelf.put_new(_IDENTITY, canonical_json(settings).encode() + b"\n")
-            data = self.shelf.read(_IDENTITY)
+                self.shelf.put_new(IDENTITY, canonical_json(settings).encode() + b"\n")
+            data = self.shelf.read(IDENTITY)
         try:
             self.settings = json.loads(data)
             known = self.settings["format"] == FORMAT
             journal = str(self.settings["id"])
         except (ValueError, TypeError, KeyError):
-            message = f"{_IDENTITY} of {self.address} is damaged; restore it from a copy"
+            message = f"{IDENTITY} of {self.address} is damaged; restore it from a copy"
             raise StoreDamaged(message) from None
         if not known:
             raise StoreTooNew(
@@ -111,7 +111,7 @@ class NumberedJournal(SharedJournal):
         if self.is_unfinished:
             self.settings = {k: v for k, v in self.settings.items() if k != "unfinished"}
             data = canonical_json(self.settings).encode() + b"\n"
-            self.shelf.put_over(_IDENTITY, data)
+            self.shelf.put_over(IDENTITY, data)
 
     @abstractmethod
     def _prepare(self) -> dict[str, Any]:

@@ -40,6 +40,20 @@ def test_bucket_that_is_shown_as_a_folder_is_refused_new_or_old(
     assert not (tmp_path / "new").exists()
 
 
+def test_store_that_another_process_makes_meanwhile_is_that_store(tmp_path: Path) -> None:
+    made = []
+
+    class Overtaken(FaultyFiles):
+        def names(self, folder: str) -> list[str]:
+            if not made:  # we did not see it, and look now what lies there
+                with closing(DirectoryJournal(tmp_path / "lineage")) as first:
+                    made.append(first.id)
+            return super().names(folder)
+
+    with closing(DirectoryJournal(tmp_path / "lineage", files=Overtaken())) as second:
+        assert made == [second.id]
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EINVAL])
 def test_filesystem_without_hard_links_is_refused(
     tmp_path: Path, files: FaultyFiles, code: int
