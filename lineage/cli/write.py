@@ -25,6 +25,8 @@ def register(commands: Commands) -> None:
         Command("publish", "publish a path as a new version", _publish_words, publish),
         Command("alias", "point an alias at a version, or remove it", _alias_words, alias),
         Command("retire", "declare a version gone for good", _retire_words, retire),
+        Command("hold", "keep a version from being retired", _hold_words, hold),
+        Command("release", "let a held version be retired again", _release_words, release),
         Command("relocate", "say that a version lies elsewhere now", _relocate_words, relocate),
         Command("import", "bring in what others made", _import_words, import_),
     )
@@ -165,6 +167,33 @@ def retire(words: Words) -> int:
         shown = ", ".join(node.uri for node in heirs[:3])
         more = f" and {len(heirs) - 3} more" if len(heirs) > 3 else ""
         sys.stderr.write(f"note: made from it: {shown}{more}\n")
+    return _answer(version, words)
+
+
+def _hold_words(parser: Parser) -> None:
+    parser.add_argument("uri", metavar="URI")
+    parser.add_argument("--reason", required=True, help="why; it is recorded")
+    _json(parser)
+
+
+def hold(words: Words) -> int:
+    """Keep a version from being retired."""
+    with open_store(words) as store:
+        version = store.resolve(words.uri)
+        store.hold(version, words.reason)
+    return _answer(version, words)
+
+
+def _release_words(parser: Parser) -> None:
+    parser.add_argument("uri", metavar="URI")
+    _json(parser)
+
+
+def release(words: Words) -> int:
+    """Let a held version be retired again."""
+    with open_store(words) as store:
+        version = store.version(words.uri)
+        store.release(version)
     return _answer(version, words)
 
 

@@ -300,7 +300,8 @@ def _about_version(ledger: Ledger, entry: Entry, event: AboutVersion, *, direct:
         reason = ledger.hold(event.version)
         if reason is not None:
             raise PublishRefused(
-                f"{event.version} is held ({reason}) and cannot be retired; release it first"
+                f"{event.version} is held ({reason}) and cannot be retired; release it first: "
+                f"lineage release {event.version}"
             )
     if _changes_nothing(state, event):
         return Outcome((), event.version)

@@ -240,6 +240,20 @@ def test_retire_says_what_was_made_from_it(filled: Path, cli: Cli) -> None:
     assert "(licence); nearest live: art://model:v2. Try: lineage log model" in err
 
 
+def test_held_version_is_retired_once_it_is_released(filled: Path, cli: Cli) -> None:
+    assert cli("hold", "model:best", "--reason", "a paper cites it") == (0, "art://model:v1\n", "")
+    status, out, err = cli("retire", "model:v1", "--reason", "made room")
+    assert (status, out) == (5, "")
+    assert err.endswith(
+        "is held (a paper cites it) and cannot be retired; release it first: "
+        "lineage release art://model:v1\n"
+    )
+    assert cli("release", "model:v1") == (0, "art://model:v1\n", "")
+    assert cli("retire", "model:v1", "--reason", "made room")[0] == 0
+    assert cli("hold", "model:v1", "--reason", "too late")[0] == 4
+    assert cli("release", "nope")[0] == 3
+
+
 def test_relocate(filled: Path, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "base").rename(tmp_path / "away")
     assert cli("relocate", "model:v1", "away")[0] == 0
@@ -352,7 +366,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
     assert status == 0
     named = (
         "show resolve log find tree up down path runs alias retire relocate publish import where"
-        " redact fsck doctor demo diff"
+        " redact fsck doctor demo diff hold release"
     )
     for command in named.split():
         assert f"    {command} " in out
