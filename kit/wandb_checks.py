@@ -14,10 +14,9 @@ from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from nemotron.lineage import LineageError
+from nemotron.lineage import LineageError, address_fault
 
 from .config.reading import read, wandb_state
 from .credentials import find_wandb_key, missing_wandb_login, wandb_base_url
@@ -142,17 +141,9 @@ def _server(url: str | None, release: str | None) -> Found:
     if not url:
         default = _FORGE if _numbers(release) >= _MOVED else _DEFAULT
         return True, f"server: {default}, since no base_url is set"
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_address = is_address and (parts.port or 1) > 0 and url.isprintable() and " " not in url
-        has_login = "@" in parts.netloc
-    except ValueError:
-        is_address, has_login = False, "@" in url
-    if has_login:
-        return False, "base_url holds a login, which does not belong there; use: wandb login"
-    if not is_address:
-        return False, "base_url is no address; write one such as https://wandb.example.com"
+    fault = address_fault(url)
+    if fault is not None:
+        return False, f"base_url {fault}"
     return True, f"server: {url}"
 
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .graph import Node as Node
     from .journal.kinds import absolute_address as absolute_address
     from .launch import Launch as Launch
+    from .mirror.addresses import address_fault as address_fault
     from .mirror.chosen import chosen_mirrors as chosen_mirrors
     from .mirror.elsewhere import look_in_wandb as look_in_wandb
     from .mirror.live import LiveMirror as LiveMirror
@@ -101,6 +102,7 @@ _HOMES = {
     "graph": "Diff Edge LineageGraph Node",
     "journal.kinds": "absolute_address",
     "launch": "Launch",
+    "mirror.addresses": "address_fault",
     "mirror.chosen": "chosen_mirrors",
     "mirror.elsewhere": "look_in_wandb",
     "mirror.live": "LiveMirror",

@@ -12,10 +12,10 @@ import tempfile
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..errors import MirrorUnready
+from .addresses import address_fault
 from .base import Refused, Retry
 from .wandb_faults import asking
 from .wandb_live import LiveRun
@@ -58,8 +58,9 @@ class Server:
             Retry: nothing is there, or it is busy or broken.
             MirrorUnready: its address is none.
         """
-        if self._base_url:
-            _check_address(self._base_url)
+        fault = address_fault(self._base_url) if self._base_url else None
+        if fault is not None:
+            raise MirrorUnready(f"base_url of W&B {fault}")
         for url in (self._base_url,) if self._base_url else _PUBLIC:
             fault = _fault_of(url)
             if fault is None:
@@ -227,25 +228,6 @@ class Server:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return LiveRun(run, folder=folder)
-
-
-def _check_address(url: str) -> None:
-    """Say of what cannot be asked at all why; nothing of it is shown, since it may hold a login."""
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_address = is_address and (parts.port or 1) > 0 and url.isprintable() and " " not in url
-        has_login = "@" in parts.netloc
-    except ValueError:
-        is_address, has_login = False, "@" in url
-    if has_login:
-        raise MirrorUnready(
-            "base_url of W&B holds a login, which does not belong there. Try: wandb login"
-        )
-    if not is_address:
-        raise MirrorUnready(
-            "base_url of W&B is no address; write one such as https://wandb.example.com"
-        )
 
 
 def _fault_of(url: str) -> str | None:
