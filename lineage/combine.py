@@ -65,6 +65,7 @@ class Combiner(PerProcess):
         self._waiting: list[Entry] = []  # what we put there and did not see taken
         self._crowded = False
         self._company = 1  # writers in the last commit that was seen
+        self._has_told = False  # that records are left for others
 
     def commit(self, event: Event, *, expect: int | None = ANY) -> Outcome:
         """Commit one record with all that is pending, and say what it came to.
@@ -114,7 +115,9 @@ class Combiner(PerProcess):
                 with suppress(HeadMoved), self._journal.turn(GATE_TIMEOUT) as turn:
                     conditions = turn.ledger.conditions()
                     if conditions.obstacle:
-                        _log.warning("pending records are left for a newer release or store")
+                        level = logging.DEBUG if self._has_told else logging.WARNING
+                        _log.log(level, "pending records are left for a newer release or store")
+                        self._has_told = True
                         return taken
                     pending = turn.pending((*conditions.intakes, *folders))
                     for each in intakes:

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from . import grammar
 from .clock import Clock, SystemClock, read_time, write_time
 from .combine import Combiner
-from .errors import (
-    ArtifactNotFoundError,
-    PathNotFoundError,
-    StoreClosed,
-)
+from .errors import ArtifactNotFoundError, PathNotFoundError, StoreClosed
 from .graph import LineageGraph, Reference
 from .index import queries
 from .index.glance import glance

@@ -24,8 +24,8 @@ def register(commands: Commands) -> None:
     commands.add(
         Command("publish", "publish a path as a new version", _publish_words, publish),
         Command("alias", "point an alias at a version, or remove it", _alias_words, alias),
-        Command("retire", "declare a version gone for good", _retire_words, retire),
-        Command("hold", "keep a version from being retired", _hold_words, hold),
+        Command("retire", "declare a version gone for good", _reason_words, retire),
+        Command("hold", "keep a version from being retired", _reason_words, hold),
         Command("release", "let a held version be retired again", _release_words, release),
         Command("relocate", "say that a version lies elsewhere now", _relocate_words, relocate),
         Command("import", "bring in what others made", _import_words, import_),
@@ -152,7 +152,7 @@ def alias(words: Words) -> int:
         return _answer(store.alias(words.uri, words.alias, expect=expect), words)
 
 
-def _retire_words(parser: Parser) -> None:
+def _reason_words(parser: Parser) -> None:
     parser.add_argument("uri", metavar="URI")
     parser.add_argument("--reason", required=True, help="why; it is recorded")
     _json(parser)
@@ -168,12 +168,6 @@ def retire(words: Words) -> int:
         more = f" and {len(heirs) - 3} more" if len(heirs) > 3 else ""
         sys.stderr.write(f"note: made from it: {shown}{more}\n")
     return _answer(version, words)
-
-
-def _hold_words(parser: Parser) -> None:
-    parser.add_argument("uri", metavar="URI")
-    parser.add_argument("--reason", required=True, help="why; it is recorded")
-    _json(parser)
 
 
 def hold(words: Words) -> int:

@@ -335,6 +335,19 @@ def test_moved_store_knows_who_has_which_name(tmp_path: Path) -> None:
     assert claim_name("sft", "/out/b", store=new) == "/out/a"
 
 
+def test_what_an_ended_store_leaves_for_the_next_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with lineage.open(tmp_path / "a") as store:
+        _fill(store)
+        _copy(str(tmp_path / "a"), str(tmp_path / "b"), end=True)
+        with pytest.raises(StoreError, match="is safe in the intake"):
+            store.commit(publish(path="/late"))
+        for _ in range(3):
+            store.log("model")
+    assert caplog.text.count("records are left for a newer release or store") == 1
+
+
 def test_copy_of_a_copy_and_of_an_empty_store(tmp_path: Path) -> None:
     lineage.open(tmp_path / "a").close()
     for source, target in itertools.pairwise(["a", "b.db", "c", "d.db"]):
