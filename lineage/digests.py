@@ -166,18 +166,23 @@ def _files(folder: str) -> list[tuple[str, int]]:
     stack = [""]
     while stack:
         inside = stack.pop()
-        with os.scandir(f"{folder}/{inside}") as entries:
-            for entry in entries:
-                name = inside + entry.name
-                if entry.is_file(follow_symlinks=False):  # the most of them
-                    found.append((name, entry.stat().st_size))
-                elif entry.is_dir(follow_symlinks=False):
-                    if entry.name != OWN:
-                        stack.append(f"{name}/")
-                elif entry.is_symlink() and not os.path.isfile(entry.path):
-                    found.append((name, 0))  # its name is content too
-                else:
-                    found.append((name, entry.stat().st_size))
+        # the sizes are asked of an open folder: no path is walked for each
+        descriptor = os.open(f"{folder}/{inside}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    name = inside + entry.name
+                    if entry.is_file(follow_symlinks=False):  # the most of them
+                        found.append((name, entry.stat().st_size))
+                    elif entry.is_dir(follow_symlinks=False):
+                        if entry.name != OWN:
+                            stack.append(f"{name}/")
+                    elif entry.is_symlink() and not os.path.isfile(f"{folder}/{name}"):
+                        found.append((name, 0))  # its name is content too
+                    else:
+                        found.append((name, entry.stat().st_size))
+        finally:
+            os.close(descriptor)
     found.sort()
     return found
 
