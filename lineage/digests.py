@@ -9,7 +9,7 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from .hashing import hash_files, hasher
-from .listing import OWN, RANDOM, Listing
+from .listing import RANDOM, Listing, walk
 from .pace import Pace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         return f"fp1:{total.hexdigest()}"
     budget = SIDECARS
     lines = []
-    for name, size in _files(text):
+    for name, size in sorted([(name, known.st_size if known else 0) for name, known in walk(text)]):
         content = ""
         if 0 < size <= SIDECAR and size <= budget and "/" not in name and name != RANDOM:
             budget -= size
@@ -158,33 +158,6 @@ def _in_line(name: str) -> bytes:
     if "\n" in name or "\\" in name:  # as sha256sum and b3sum write it
         name = name.replace("\\", "\\\\").replace("\n", "\\n")
     return os.fsencode(name)
-
-
-def _files(folder: str) -> list[tuple[str, int]]:
-    """Return (path inside, size) of all files below a folder, in order; our own are left out."""
-    found = []
-    stack = [""]
-    while stack:
-        inside = stack.pop()
-        # the sizes are asked of an open folder: no path is walked for each
-        descriptor = os.open(f"{folder}/{inside}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    name = inside + entry.name
-                    if entry.is_file(follow_symlinks=False):  # the most of them
-                        found.append((name, entry.stat().st_size))
-                    elif entry.is_dir(follow_symlinks=False):
-                        if entry.name != OWN:
-                            stack.append(f"{name}/")
-                    elif entry.is_symlink() and not os.path.isfile(f"{folder}/{name}"):
-                        found.append((name, 0))  # its name is content too
-                    else:
-                        found.append((name, entry.stat().st_size))
-        finally:
-            os.close(descriptor)
-    found.sort()
-    return found
 
 
 def _read(path: str, size: int) -> bytes:
