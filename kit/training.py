@@ -178,8 +178,12 @@ def observe(
     known = session.hooks()
     if known is not None:
         known.artifact_name = artifact_name or known.artifact_name
+        known.seals = known.seals or seals
+        _tell_if_late(known.name, name, None if known.has_settings else settings)
         return known
     run = session.current_run()
+    if run is not None:
+        _tell_if_late(run.name, name, settings)
     facts = session.run_facts()
     called = name or (facts[1] if facts is not None else session.script())
     run_id = facts[0] if facts is not None else session.next_id(called)
@@ -193,11 +197,20 @@ def observe(
             )  # fmt: skip
     hooks = Hooks(
         called, run=run_id, store=_address(), job_type=job_type, is_named=bool(name),
-        artifact_name=artifact_name, seals=seals,
+        artifact_name=artifact_name, seals=seals, has_settings=settings is not None,
     )  # fmt: skip
     session.observe(hooks)
     session.mirroring().watch()
     return hooks
+
+
+def _tell_if_late(known: str, name: str | None, settings: Mapping[str, Any] | None) -> None:
+    """Say that a run keeps the name and the settings that it began with."""
+    if name not in (None, known) or settings is not None:
+        _log.warning(
+            "the run began before, as %s: its name and its settings stay as they are; to have them "
+            "recorded, call track() first", known,
+        )  # fmt: skip
 
 
 def _address() -> str | None:

@@ -152,19 +152,22 @@ def _loaded(call: Call) -> None:
     hooks = session.hooks()
     if hooks is None or not isinstance(call["checkpoint_path"], str):
         return
-    path, folder = absolute(call["checkpoint_path"]), absolute(call["load_dir"])
+    path, loaded_from = absolute(call["checkpoint_path"]), absolute(call["load_dir"])
     bridge = hooks.state(_Bridge)
-    bridge.loads.append((path, folder))
+    bridge.loads.append((path, loaded_from))
     live = bridge.live
-    if live is not None and live.save is not None:
-        # beside the checkpoints to come, before any of them
-        hooks.write(absolute(live.save), lambda recorder: _record_loads(recorder, bridge, live))
+    if live is not None:
+        # beside the checkpoints to come, before any of them; with the store where none will come
+        folder = None if live.save is None else absolute(live.save)
+        hooks.write(folder, lambda recorder: _record_loads(recorder, bridge, live))
 
 
 def _record_loads(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     while bridge.loads:
         path, folder = bridge.loads.pop(0)
-        recorder.record_use(path, (bridge.live or config).role(folder))
+        nothing_follows = bridge.live is not None and bridge.live.save is None
+        role = "eval" if nothing_follows else (bridge.live or config).role(folder)
+        recorder.record_use(path, role)
         bridge.has_loaded = True
 
 

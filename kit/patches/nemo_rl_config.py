@@ -51,11 +51,11 @@ class RLConfig:
 
 
 def read_rl_config(path: str) -> RLConfig:
-    """Read the file; one that is not there, or too large for a hook, tells nothing.
+    """Read the file; one that is not there tells nothing.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no YAML mapping.
+        ValueError: it is no YAML mapping, or too large for a hook.
     """
     found = read_yaml(path)
     return RLConfig() if found is None else RLConfig.read(found)

@@ -22,6 +22,7 @@ from nemotron import kit, lineage
 from nemotron.kit import session
 from nemotron.kit.wandb import patch_wandb_checkpoint_logging
 from nemotron.lineage import Lineage, URIError
+from nemotron.lineage.index import queries
 
 STANDIN = Path(__file__).parent / "standin"
 DATA = Path(__file__).parents[1] / "data"
@@ -274,6 +275,21 @@ def test_damaged_files_of_a_checkpoint_are_told_and_it_is_recorded(
     assert "data and tokenizer" in caplog.text
 
 
+def test_configuration_that_is_too_large_for_a_hook_is_told(
+    store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    paths = [f"/data/{number:032}/text_document" for number in range(30_000)]
+    trainer.state.config |= {"dataset": {"blend": [paths, None]}}
+    for step in (1, 2):
+        trainer.save(step)
+    assert [v.metadata["iteration"] for v in store.log("nano3")] == [2, 1]
+    (said,) = [each.message for each in caplog.records]
+    assert "data and tokenizer" in said
+    assert "run_config.yaml has more than 1,048,576 bytes" in said
+
+
 def test_relative_data_is_no_repository_and_a_bare_name_no_file(
     store: Lineage, save: Path, tmp_path: Path
 ) -> None:
@@ -358,6 +374,19 @@ def test_without_the_live_configuration_the_first_checkpoint_says_what_the_load_
         trainer.hooks.on_load_checkpoint_success(str(save / "iter_0000100"), str(save), None)
         trainer.save(1)
     assert _inputs(store, "sft") == {("init", "art://nano3:v1")}
+
+
+def test_checkpoint_that_is_only_evaluated_is_used(store: Lineage, save: Path) -> None:
+    """Nothing is saved, so there is no folder beside which this could be recorded."""
+    with kit.track():
+        Trainer(save).save(100)
+    with kit.track(name="evaluate") as tracking:
+        trainer = Trainer(save)
+        trainer.checkpoint.load, trainer.checkpoint.save = str(save), None
+        trainer.load(100)
+    with store.reading() as db:
+        (used,) = queries.uses_of(db, tracking.id)
+    assert (used.role, str(used.target)) == ("eval", "art://nano3:v1")
 
 
 def test_start_from_a_hub_model_is_recorded(store: Lineage, save: Path) -> None:
@@ -536,6 +565,30 @@ def test_tracking_twice_is_tracking_once(store: Lineage, save: Path) -> None:
     Trainer(save).save(1)
     assert _steps(store, "nano3") == [(1, "live")]
     assert len(store.runs()) == 1
+
+
+def test_tracking_after_a_documented_function_seals_and_says_what_it_cannot_change(
+    store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch_wandb_checkpoint_logging()
+    with kit.track(seal="background"):
+        assert "the run began before" not in caplog.text
+        kit.track({"lr": 1}, name="sft")
+        assert "its name and its settings stay as they are" in caplog.text
+        Trainer(save).save(1)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and store.resolve("nano3").digest is None:
+        time.sleep(0.05)
+    assert store.resolve("nano3").digest is not None
+
+
+def test_tracking_twice_with_settings_is_no_reason_to_warn(
+    store: Lineage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        kit.track({"lr": 1}, name="sft")
+    assert not caplog.records
+    assert store.runs()[0].name == "sft"
 
 
 def test_forked_child_records_nothing(store: Lineage, save: Path) -> None:
