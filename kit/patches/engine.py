@@ -164,7 +164,7 @@ class Patcher:
         """Wrap the function of a module that is imported."""
         found = _find_target(patch, module)
         if found is None:
-            return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+            return _lacks(patch, f"there is no {' or '.join(patch.names)}")
         owner, attribute, name = found
         raw = inspect.getattr_static(owner, attribute)
         function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
@@ -223,7 +223,7 @@ def look(patch: Patch) -> Status:
             function = inspect.unwrap(getattr(found[0], found[1]))
             refusal = _refuse(patch, found[2], _parameters(function))
             return refusal or Status(patch, State.APPLIED, f"{found[2]} can be observed")
-        return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+        return _lacks(patch, f"there is no {' or '.join(patch.names)}")
     status = _await(patch)
     if status.state is not State.WAITING:
         return status
@@ -234,7 +234,7 @@ def look(patch: Patch) -> Status:
             version = installed_version(patch.package, patch.distribution) or "no version"
             said = f"{name} is observed when {patch.module} is imported ({version})"
             return refusal or Status(patch, State.WAITING, said)
-    return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+    return _lacks(patch, f"there is no {' or '.join(patch.names)}")
 
 
 def _await(patch: Patch) -> Status:
@@ -243,10 +243,15 @@ def _await(patch: Patch) -> Status:
         if find_module(patch.package) is None:
             reason = f"{patch.package} is not installed; {patch.install}"
             return Status(patch, State.ABSENT, reason)
-        return Status(patch, State.DRIFTED, f"{patch.package} has no module {patch.module}")
+        return _lacks(patch, f"{patch.package} has no module {patch.module}")
     return _refuse_version(patch) or Status(
         patch, State.WAITING, f"takes effect when {patch.module} is imported"
     )
+
+
+def _lacks(patch: Patch, reason: str) -> Status:
+    """Say that what is to be observed is not there; an unknown release explains it better."""
+    return _refuse_version(patch) or Status(patch, State.DRIFTED, reason)
 
 
 def _refuse(patch: Patch, name: str, parameters: tuple[str, ...]) -> Status | None:

@@ -505,8 +505,9 @@ def test_release_that_nobody_looked_at_is_one_warning_that_says_what_to_do(
 ) -> None:
     _import(framework)
     vars(sys.modules[framework])["__version__"] = "1.2.0"
-    for name in ("save", "caller"):
+    for name in ("save", "caller", "gone"):
         patcher.apply(_patch(framework, name, versions=">=2"))
+    patcher.apply(_patch(framework, "moved", target=f"{framework}.gone:save", versions=">=2"))
     (said,) = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert f"nothing is recorded by {framework}: unsupported" in said
     assert "Take a release that is known (>=2), or a newer nemotron-lineage" in said
