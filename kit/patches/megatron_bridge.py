@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 # seconds after which deletions of a background thread are looked for
 _LOOKS = (0.2, 1.0, 5.0)
-_LAST_LOOK = 30.0
+_LAST_LOOK = 30.0  # and again, while that thread is at it
 _PATIENCE = 5.0  # seconds that the last look waits for that thread, when the run ends before it
 
 
@@ -227,8 +227,11 @@ def _after_cleanup(call: Call, before: _Cleanup | None) -> None:
     ]
 
     def look_last(recorder: Recorder) -> None:
-        for thread in deleting:
-            thread.join(_PATIENCE)
+        if hooks.is_mine and any(thread.is_alive() for thread in deleting):
+            hooks.later(before.folder, look_last, _LAST_LOOK)  # a large one on a slow filesystem
+        else:
+            for thread in deleting:
+                thread.join(_PATIENCE)
         look(recorder)
 
     for seconds in _LOOKS:

@@ -20,6 +20,8 @@ import pytest
 
 from nemotron import kit, lineage
 from nemotron.kit import session
+from nemotron.kit.patches import megatron_bridge
+from nemotron.kit.patches.assets import is_gone
 from nemotron.kit.wandb import patch_wandb_checkpoint_logging
 from nemotron.lineage import Lineage, URIError
 from nemotron.lineage.index import queries
@@ -447,6 +449,40 @@ def test_deletion_that_ends_after_the_run_does_is_seen(
         monkeypatch.setattr(trainer.checkpointing.shutil, "rmtree", slowly)
         trainer.save(2)
         threading.Timer(0.3, ends.set).start()
+    assert _steps(store, "nano3") == [(1, "deleted"), (2, "live")]
+
+
+def test_deletion_that_takes_longer_than_all_looks_is_seen(
+    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, remove, looks = threading.Event(), shutil.rmtree, threading.Semaphore(0)
+
+    def slowly(path: Path) -> None:
+        ends.wait(30)
+        remove(path)
+
+    def look(path: str) -> bool:
+        looks.release()
+        return is_gone(path)
+
+    monkeypatch.setattr(megatron_bridge, "is_gone", look)
+    monkeypatch.setattr(megatron_bridge, "_LOOKS", ())
+    monkeypatch.setattr(megatron_bridge, "_LAST_LOOK", 0.01)
+    monkeypatch.setattr(megatron_bridge, "_PATIENCE", 0.01)
+    kit.track()
+    trainer = Trainer(save)
+    trainer.checkpoint.most_recent_k, trainer.checkpoint.async_save = 1, True
+    trainer.save(1)
+    monkeypatch.setattr(trainer.checkpointing.shutil, "rmtree", slowly)
+    trainer.save(2)
+    try:
+        for _ in range(6):
+            assert looks.acquire(timeout=10)
+    finally:
+        ends.set()
+    for thread in _others():
+        thread.join()
+    session.end_run()
     assert _steps(store, "nano3") == [(1, "deleted"), (2, "live")]
 
 
