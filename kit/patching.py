@@ -9,10 +9,11 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from nemotron.lineage import ArtifactURI, LineageError
+from nemotron.lineage import LineageError
 
 from . import session
 from .patches import wandb_ids
+from .patches.naming import check_name
 from .patches.source import find_module
 from .patches.wandb_init import patch_for
 from .training import is_helper, observe, patches_of
@@ -110,7 +111,7 @@ def _patch(framework: str, artifact_name: str | None, *, strict: bool) -> tuple[
     if is_helper():
         return ()
     if artifact_name is not None:
-        ArtifactURI.parse(artifact_name)
+        check_name(artifact_name)
     patches = patches_of(framework)
     statuses = tuple(session.patcher().apply(patch, asked=True) for patch in patches)
     dead = [each for each in statuses if not each.state.is_live and not each.patch.is_optional]

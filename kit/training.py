@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from nemotron.lineage import (
-    ArtifactURI,
     LineageError,
     RunStatus,
     absolute_address,
@@ -26,6 +25,7 @@ from . import session
 from .patches import wandb_ids
 from .patches.engine import look
 from .patches.hooks import Hooks
+from .patches.naming import check_name
 from .resolvers import register_resolvers_from_config
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def track(
     if is_helper():
         return Tracking("", name or session.script())
     if artifact_name is not None:
-        ArtifactURI.parse(artifact_name)
+        check_name(artifact_name)
     if seal not in (None, "background"):
         raise ValueError(f"seal is 'background' or None, not {seal!r}")
     settings, inputs = _read(config, artifacts_key)

@@ -208,6 +208,10 @@ def test_two_runs_that_save_into_checkpoints_share_no_artifact(
 def test_given_name_wins_and_a_bad_one_is_refused(store: Lineage, tmp_path: Path) -> None:
     with pytest.raises(URIError, match="'my model' is not a valid reference"):
         kit.track(artifact_name="my model")
+    for more in ("nano3:v2", "art://nano3:latest", "nano3#weights"):
+        for ask in (kit.track, patch_wandb_checkpoint_logging):
+            with pytest.raises(URIError, match="more than an artifact, whose name is 'nano3'"):
+                ask(artifact_name=more)
     kit.track(artifact_name="team/nano3")
     Trainer(tmp_path / "checkpoints").save(1)
     assert store.resolve("team/nano3").number == 1
