@@ -13,6 +13,7 @@ from nemotron.lineage import LineageError
 
 from . import session
 from .patches import wandb_ids
+from .patches.imports import ImportWatch
 from .patches.naming import check_name
 from .patches.source import find_module
 from .patches.wandb_init import patch_for
@@ -82,7 +83,8 @@ def patch_wandb_runid_for_seeded_random() -> Status | None:
         _log.debug("%s", status)
         return status
     if find_module("wandb") is not None:
-        session.patcher().when_imported("wandb.sdk.lib.runid", wandb_ids.repair)
+        # by a watch of its own: it outlasts the run, and a store that is chosen later
+        ImportWatch().when_imported("wandb.sdk.lib.runid", wandb_ids.repair)
     return None
 
 
@@ -104,7 +106,7 @@ def patch_wandb_init_for_lineage(
     """
     patch = patch_for(tuple(artifact_qualified_names), tuple(tags or ()))
     session.patcher().revert(patch)  # what was asked for last counts
-    return session.patcher().apply(patch)
+    return session.patcher().apply(patch, asked=True)
 
 
 def _patch(framework: str, artifact_name: str | None, *, strict: bool) -> tuple[Status, ...]:

@@ -81,11 +81,6 @@ class Patcher:
             self._note(status, asked=asked)
             return status
 
-    def when_imported(self, module: str, action: Callable[[ModuleType], object]) -> None:
-        """Have something done right after a module is imported."""
-        with self._own_lock():
-            self._watch.when_imported(module, action)
-
     def statuses(self) -> tuple[Status, ...]:
         """Return what became of each patch so far."""
         with self._own_lock():

@@ -664,6 +664,19 @@ def test_documented_function_alone_is_enough(store: Lineage, save: Path) -> None
     assert _steps(store, "nano3") == [(1, "live")]
 
 
+def test_store_that_is_chosen_after_tracking_began_is_told(
+    store: Lineage, save: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch_wandb_checkpoint_logging()
+    kit.init(root=tmp_path / "other.db")
+    (said,) = [each.message for each in caplog.records]
+    assert "call kit.init() before track(), or track() again" in said
+    patch_wandb_checkpoint_logging()
+    Trainer(save).save(1)
+    session.end_run()
+    assert _steps(session.store(), "nano3") == [(1, "live")]
+
+
 def test_unlucky_store_is_one_warning_and_records_are_kept(
     tmp_path: Path, save: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
