@@ -365,6 +365,7 @@ def reset() -> None:
             _slot.patcher.close()
         if _slot.mirroring is not None:
             _slot.mirroring.close()
+            _slot.mirroring.unwatch()
         _slot.config = _slot.store = _slot.patcher = _slot.mirroring = None
         _slot.uses, _slot.used = [], []
 
