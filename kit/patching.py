@@ -104,9 +104,12 @@ def patch_wandb_init_for_lineage(
     Returns:
         What became of the patch.
     """
-    patch = patch_for(tuple(artifact_qualified_names), tuple(tags or ()))
+    # a spawned helper that imports the script once more asks no store and no W&B
+    asked = not is_helper()
+    names = tuple(artifact_qualified_names) if asked else ()
+    patch = patch_for(names, tuple(tags or ()))
     session.patcher().revert(patch)  # what was asked for last counts
-    return session.patcher().apply(patch, asked=True)
+    return session.patcher().apply(patch, asked=asked)
 
 
 def _patch(framework: str, artifact_name: str | None, *, strict: bool) -> tuple[Status, ...]:

@@ -76,7 +76,11 @@ class Tracking:
 
     @property
     def run(self) -> Run:
-        """The run itself, for what a script uses and publishes; other ranks join it."""
+        """The run itself, for what a script uses and publishes; other ranks join it.
+
+        Ask for it behind ``if __name__ == "__main__":``. Saving spawns processes that import the
+        script once more, and each would open a run of its own.
+        """
         return session.start_run(self.name, id=self.id or None)
 
     def end(self, status: str = RunStatus.OK) -> None:

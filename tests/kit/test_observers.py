@@ -22,7 +22,7 @@ from nemotron import kit, lineage
 from nemotron.kit import session
 from nemotron.kit.patches import megatron_bridge
 from nemotron.kit.patches.assets import is_gone
-from nemotron.kit.wandb import patch_wandb_checkpoint_logging
+from nemotron.kit.wandb import patch_wandb_checkpoint_logging, patch_wandb_init_for_lineage
 from nemotron.lineage import Lineage, URIError
 from nemotron.lineage.index import queries
 
@@ -645,7 +645,7 @@ def test_forked_child_records_nothing(store: Lineage, save: Path) -> None:
 
 
 def test_helper_that_imports_the_script_again_opens_no_run(
-    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch
+    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import multiprocessing
 
@@ -653,7 +653,9 @@ def test_helper_that_imports_the_script_again_opens_no_run(
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     with kit.track() as tracking:
         patch_wandb_checkpoint_logging()
+        patch_wandb_init_for_lineage(artifact_qualified_names=["team/project/tokens:v7"])
         assert (tracking.id, tracking.patches) == ("", ())
+    assert "tokens" not in caplog.text
     assert store.runs() == []
 
 
