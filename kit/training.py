@@ -155,14 +155,14 @@ def track(
         check_name(artifact_name)
     if seal not in (None, "background"):
         raise ValueError(f"seal is 'background' or None, not {seal!r}")
+    patches = [patch for framework in frameworks for patch in patches_of(framework)]
     settings, inputs = _read(config, artifacts_key)
     hooks = observe(
         name, job_type=job_type, settings=settings, artifact_name=artifact_name,
         seals=seal is not None,
     )  # fmt: skip
-    for framework in frameworks:
-        for patch in patches_of(framework):
-            session.patcher().apply(patch)
+    for patch in patches:
+        session.patcher().apply(patch)
     return Tracking(hooks.run, hooks.name, tuple(inputs))
 
 

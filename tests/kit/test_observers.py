@@ -631,6 +631,12 @@ def test_tracking_twice_with_settings_is_no_reason_to_warn(
     assert store.runs()[0].name == "sft"
 
 
+def test_framework_that_is_not_known_opens_no_run(store: Lineage) -> None:
+    with pytest.raises(ValueError, match="'nemo' is not observed; the known frameworks are"):
+        kit.track(frameworks=["nemo-rl", "nemo"])
+    assert store.runs() == []
+
+
 def test_forked_child_records_nothing(store: Lineage, save: Path) -> None:
     kit.track()
     trainer = Trainer(save)
