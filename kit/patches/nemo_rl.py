@@ -187,9 +187,9 @@ def _find_best(rl: _RL, ranking: _Ranking, folder: str, steps: Collection[int]) 
 
 
 def _move_best(recorder: Recorder, rl: _RL, folder: str, best: int | None) -> None:
-    """Have the best of those that are left be called so, where this run recorded both."""
+    """Have the best of those that are left be called so, where this run recorded it."""
     path = os.path.join(folder, f"step_{best}")
-    if best is not None and rl.called_best.get(folder, best) != best and path in rl.recorded:
+    if best is not None and rl.called_best.get(folder) != best and path in rl.recorded:
         recorder.record(rl.names[folder], path=path, type="model", aliases=["best"])
         rl.called_best[folder] = best
 

@@ -189,6 +189,14 @@ def keep_the_latest(folder: Path) -> None:
     end(made)
 
 
+def prune_the_best(folder: Path) -> None:
+    """The best of all is one for recovery, and goes; then another one is the best."""
+    made = manager(folder, ft_keep_latest_k=1, save_period=10)
+    for step, accuracy in ((10, 0.5), (11, 0.9), (12, 0.4)):
+        save(made, step, accuracy)
+    end(made)
+
+
 def resume(folder: Path) -> None:
     """Go on from the newest checkpoint."""
     made = manager(folder)
@@ -212,7 +220,8 @@ CASES: dict[str, Callable[[Path], None]] = {
     "three": three, "three_in_turn": three_in_turn, "keep_the_best": keep_the_best,
     "save_again": save_again, "go_back": go_back, "fail": fail, "resume": resume, "start": start,
     "keep_the_latest": keep_the_latest, "lose_the_best": lose_the_best, "large": large,
-    "tie": tie, "save_worse_again": save_worse_again, "from_megatron": from_megatron,
+    "prune_the_best": prune_the_best, "tie": tie, "save_worse_again": save_worse_again,
+    "from_megatron": from_megatron,
     "named": three, "given": three,
 }  # fmt: skip
 NAMES = {"given": "my-policy"}

@@ -193,6 +193,15 @@ def test_checkpoints_for_recovery_get_an_end_too(run: Run, store: Lineage, nemo_
     ]  # fmt: skip
 
 
+def test_best_one_that_is_pruned_hands_the_alias_back(
+    run: Run, store: Lineage, nemo_rl: Path
+) -> None:
+    run("prune_the_best")
+    is_main = nemo_rl.name in BACKGROUND
+    assert _versions(store)[1] == (11, "deleted" if is_main else "live")
+    assert store.resolve("grpo:best").metadata["step"] == (10 if is_main else 11)
+
+
 def test_resumed_run_goes_on_from_its_checkpoint(run: Run, store: Lineage) -> None:
     run("three")
     run("resume")
