@@ -9,10 +9,12 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from nemotron.lineage import ArtifactURI, LineageError
+from nemotron.lineage import LineageError
 
 from . import session
 from .patches import wandb_ids
+from .patches.imports import ImportWatch
+from .patches.naming import check_name
 from .patches.source import find_module
 from .patches.wandb_init import patch_for
 from .training import is_helper, observe, patches_of
@@ -81,7 +83,8 @@ def patch_wandb_runid_for_seeded_random() -> Status | None:
         _log.debug("%s", status)
         return status
     if find_module("wandb") is not None:
-        session.patcher().when_imported("wandb.sdk.lib.runid", wandb_ids.repair)
+        # by a watch of its own: it outlasts the run, and a store that is chosen later
+        ImportWatch().when_imported("wandb.sdk.lib.runid", wandb_ids.repair)
     return None
 
 
@@ -101,16 +104,19 @@ def patch_wandb_init_for_lineage(
     Returns:
         What became of the patch.
     """
-    patch = patch_for(tuple(artifact_qualified_names), tuple(tags or ()))
+    # a spawned helper that imports the script once more asks no store and no W&B
+    asked = not is_helper()
+    names = tuple(artifact_qualified_names) if asked else ()
+    patch = patch_for(names, tuple(tags or ()))
     session.patcher().revert(patch)  # what was asked for last counts
-    return session.patcher().apply(patch)
+    return session.patcher().apply(patch, asked=asked)
 
 
 def _patch(framework: str, artifact_name: str | None, *, strict: bool) -> tuple[Status, ...]:
     if is_helper():
         return ()
     if artifact_name is not None:
-        ArtifactURI.parse(artifact_name)
+        check_name(artifact_name)
     patches = patches_of(framework)
     statuses = tuple(session.patcher().apply(patch, asked=True) for patch in patches)
     dead = [each for each in statuses if not each.state.is_live and not each.patch.is_optional]

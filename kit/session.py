@@ -123,7 +123,7 @@ def init(
     Without it, the default store is used: ``LINEAGE_STORE``, env.toml, or a file in the user's
     data folder (``lineage where`` says which). Every backend resolves, moves aliases and records
     lineage alike. The store is opened, and made where there is none, when it is first used.
-    Calling it again ends the run of the store before.
+    Calling it again ends the run of the store before, and what ``track`` observed.
 
     Args:
         backend: ``fsspec`` or ``manifest``: a store under ``root``; ``wandb``: the default store,
@@ -147,6 +147,11 @@ def init(
     if chosen is not None:
         _refuse_earlier_layout(chosen)
     with _lock:
+        if hooks() is not None:
+            _log.warning(
+                "the store is chosen anew, and checkpoints are observed no more: call kit.init() "
+                "before track(), or track() again",
+            )  # fmt: skip
         reset()
         _slot.config = KitConfig(backend, chosen, wandb_project, wandb_entity)
 
@@ -360,6 +365,7 @@ def reset() -> None:
             _slot.patcher.close()
         if _slot.mirroring is not None:
             _slot.mirroring.close()
+            _slot.mirroring.unwatch()
         _slot.config = _slot.store = _slot.patcher = _slot.mirroring = None
         _slot.uses, _slot.used = [], []
 

@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from nemotron.lineage import (
-    ArtifactURI,
     LineageError,
     RunStatus,
     absolute_address,
@@ -26,6 +25,7 @@ from . import session
 from .patches import wandb_ids
 from .patches.engine import look
 from .patches.hooks import Hooks
+from .patches.naming import check_name
 from .resolvers import register_resolvers_from_config
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ class Tracking:
 
     @property
     def run(self) -> Run:
-        """The run itself, for what a script uses and publishes; other ranks join it."""
+        """The run itself, for what a script uses and publishes; other ranks join it.
+
+        Ask for it behind ``if __name__ == "__main__":``. Saving spawns processes that import the
+        script once more, and each would open a run of its own.
+        """
         return session.start_run(self.name, id=self.id or None)
 
     def end(self, status: str = RunStatus.OK) -> None:
@@ -148,17 +152,17 @@ def track(
     if is_helper():
         return Tracking("", name or session.script())
     if artifact_name is not None:
-        ArtifactURI.parse(artifact_name)
+        check_name(artifact_name)
     if seal not in (None, "background"):
         raise ValueError(f"seal is 'background' or None, not {seal!r}")
+    patches = [patch for framework in frameworks for patch in patches_of(framework)]
     settings, inputs = _read(config, artifacts_key)
     hooks = observe(
         name, job_type=job_type, settings=settings, artifact_name=artifact_name,
         seals=seal is not None,
     )  # fmt: skip
-    for framework in frameworks:
-        for patch in patches_of(framework):
-            session.patcher().apply(patch)
+    for patch in patches:
+        session.patcher().apply(patch)
     return Tracking(hooks.run, hooks.name, tuple(inputs))
 
 
@@ -178,8 +182,12 @@ def observe(
     known = session.hooks()
     if known is not None:
         known.artifact_name = artifact_name or known.artifact_name
+        known.seals = known.seals or seals
+        _tell_if_late(known.name, name, None if known.has_settings else settings)
         return known
     run = session.current_run()
+    if run is not None:
+        _tell_if_late(run.name, name, settings)
     facts = session.run_facts()
     called = name or (facts[1] if facts is not None else session.script())
     run_id = facts[0] if facts is not None else session.next_id(called)
@@ -193,11 +201,20 @@ def observe(
             )  # fmt: skip
     hooks = Hooks(
         called, run=run_id, store=_address(), job_type=job_type, is_named=bool(name),
-        artifact_name=artifact_name, seals=seals,
+        artifact_name=artifact_name, seals=seals, has_settings=settings is not None,
     )  # fmt: skip
     session.observe(hooks)
     session.mirroring().watch()
     return hooks
+
+
+def _tell_if_late(known: str, name: str | None, settings: Mapping[str, Any] | None) -> None:
+    """Say that a run keeps the name and the settings that it began with."""
+    if name not in (None, known) or settings is not None:
+        _log.warning(
+            "the run began before, as %s: its name and its settings stay as they are; to have them "
+            "recorded, call track() first", known,
+        )  # fmt: skip
 
 
 def _address() -> str | None:

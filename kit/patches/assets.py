@@ -112,17 +112,17 @@ def iteration_of(path: str) -> int | None:
 
 
 def read_yaml(path: str) -> dict[str, Any] | None:
-    """Read a configuration; None when there is none, or one too large for a hook.
+    """Read a configuration; None when there is none.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no YAML mapping.
+        ValueError: it is no YAML mapping, or too large for a hook.
     """
     import yaml  # OmegaConf brings it; only where there is a configuration
 
     try:
         if os.path.getsize(path) > LARGEST:
-            return None
+            raise ValueError(f"{path} has more than {LARGEST:,} bytes")
         with open(path, "rb") as file:
             # the C parser takes 4 ms for Megatron-Bridge's, the other one 27
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

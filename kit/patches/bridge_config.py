@@ -88,11 +88,11 @@ class BridgeConfig:
 
 
 def read_bridge_config(path: str) -> BridgeConfig | None:
-    """Read the file, or return None when there is none that can be read in a hook.
+    """Read the file, or return None when there is none.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no YAML mapping.
+        ValueError: it is no YAML mapping, or too large for a hook.
     """
     found = read_yaml(path)
     return None if found is None else BridgeConfig.read(found)

@@ -29,10 +29,10 @@ _observing = threading.local()
 
 
 class _Switch:
-    """Whether a wrapper observes, and how often its observers failed."""
+    """Whether a wrapper observes, for which patch, and how often its observers failed."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.is_on, self.failures = name, True, 0
+    def __init__(self, patch: Patch) -> None:
+        self.patch, self.is_on, self.failures = patch, True, 0
 
 
 @dataclass(slots=True)
@@ -58,6 +58,7 @@ class Patcher:
     def __init__(self) -> None:
         self._applied: dict[str, _Applied] = {}
         self._statuses: dict[str, Status] = {}
+        self._told: set[str] = set()  # what was warned of
         self._watch = ImportWatch()
         self._begin()
 
@@ -71,15 +72,14 @@ class Patcher:
             patch: applied twice, it is applied once.
             asked: the user asked for just this, and is warned when nothing will be seen.
         """
+        if patch.module in sys.modules:
+            # no import: it only waits for another thread that is in the middle of one, and that
+            # thread may wait for our lock
+            import_module(patch.module)
         with self._own_lock():
             status = self._apply(patch, asked=asked)
             self._note(status, asked=asked)
             return status
-
-    def when_imported(self, module: str, action: Callable[[ModuleType], object]) -> None:
-        """Have something done right after a module is imported."""
-        with self._own_lock():
-            self._watch.when_imported(module, action)
 
     def statuses(self) -> tuple[Status, ...]:
         """Return what became of each patch so far."""
@@ -142,14 +142,15 @@ class Patcher:
         if known is not None and known.state is State.WAITING and patch.module not in sys.modules:
             return known
         if patch.module in sys.modules:
-            # no import: it only waits for another thread that is in the middle of one
-            return self._put(patch, import_module(patch.module))
+            return self._put(patch, sys.modules[patch.module])
         status = _await(patch)
         if status.state is State.WAITING:
 
             def act(module: ModuleType) -> None:
                 with self._own_lock():
-                    self._note(self._put(patch, module), asked=asked)
+                    known = self._statuses.get(patch.name)
+                    if known is not None and known.patch is patch:  # else it was taken back
+                        self._note(self._put(patch, module), asked=asked)
 
             self._watch.when_imported(patch.module, act)
         return status
@@ -158,20 +159,21 @@ class Patcher:
         """Wrap the function of a module that is imported."""
         found = _find_target(patch, module)
         if found is None:
-            return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+            return _lacks(patch, f"there is no {' or '.join(patch.names)}")
         owner, attribute, name = found
         raw = inspect.getattr_static(owner, attribute)
         function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
         switch = _switch_of(function, patch.name)
         if switch is not None:
-            was_on, switch.is_on = switch.is_on, True
-            state = State.ALREADY if was_on else State.APPLIED
-            return Status(patch, state, f"{name} is observed")
+            if switch.is_on:
+                return Status(patch, State.ALREADY, f"{name} is observed")
+            switch.patch, switch.is_on = patch, True  # it may be another one of the name
+            return Status(patch, State.APPLIED, f"{name} is observed")
         refusal = _refuse(patch, name, _parameters(function))
         if refusal is not None:
             return refusal
-        switch = _Switch(patch.name)
-        wrapper: Any = _wrap(patch, f"{patch.module}:{name}", function, switch)
+        switch = _Switch(patch)
+        wrapper: Any = _wrap(f"{patch.module}:{name}", function, switch)
         if isinstance(raw, (staticmethod, classmethod)):
             wrapper = type(raw)(wrapper)
         before = vars(owner).get(attribute, _NOTHING)
@@ -180,20 +182,31 @@ class Patcher:
         return Status(patch, State.APPLIED, f"{name} is observed{_overridden(owner, attribute)}")
 
     def _note(self, status: Status, *, asked: bool) -> None:
-        known = self._statuses.get(status.patch.name)
-        if known == status or (known is not None and status.state is State.ALREADY):
-            return
-        self._statuses[status.patch.name] = status
-        if status.state.is_live:
-            level = logging.INFO if status.state is State.APPLIED else logging.DEBUG
-        elif status.patch.is_optional or (status.state is State.ABSENT and not asked):
-            level = logging.DEBUG
-        else:
-            level = logging.WARNING
-        if asked and not status.state.is_live:
-            _log.log(level, "no checkpoint will be recorded by %s", status)
-        else:
-            _log.log(level, "%s", status)
+        """Log what is new; that nothing is recorded is a warning to who asked for it, once."""
+        patch, known = status.patch, self._statuses.get(status.patch.name)
+        is_new = known != status and (known is None or status.state is not State.ALREADY)
+        if is_new:
+            self._statuses[patch.name] = status
+        level, said = logging.DEBUG, str(status)
+        if status.state is State.APPLIED:
+            level = logging.INFO
+        elif not status.state.is_live and not patch.is_optional:
+            said = _silence(status)
+            if (asked or status.state is not State.ABSENT) and said not in self._told:
+                level = logging.WARNING
+                self._told.add(said)
+        if is_new or level == logging.WARNING:
+            _log.log(level, "%s", said)
+
+
+def _silence(status: Status) -> str:
+    """Say what is not recorded, why, and what to do: in one sentence for all that it holds for."""
+    patch = status.patch
+    subject = patch.name if status.state is State.DRIFTED else patch.distribution
+    said = f"nothing is recorded by {subject}: {status.state}, {status.reason}"
+    if status.state is State.ABSENT:  # its reason says what to install
+        return said
+    return f"{said}. Take a release that is known ({patch.versions}), or a newer nemotron-lineage"
 
 
 def look(patch: Patch) -> Status:
@@ -205,7 +218,7 @@ def look(patch: Patch) -> Status:
             function = inspect.unwrap(getattr(found[0], found[1]))
             refusal = _refuse(patch, found[2], _parameters(function))
             return refusal or Status(patch, State.APPLIED, f"{found[2]} can be observed")
-        return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+        return _lacks(patch, f"there is no {' or '.join(patch.names)}")
     status = _await(patch)
     if status.state is not State.WAITING:
         return status
@@ -216,7 +229,7 @@ def look(patch: Patch) -> Status:
             version = installed_version(patch.package, patch.distribution) or "no version"
             said = f"{name} is observed when {patch.module} is imported ({version})"
             return refusal or Status(patch, State.WAITING, said)
-    return Status(patch, State.DRIFTED, f"there is no {' or '.join(patch.names)}")
+    return _lacks(patch, f"there is no {' or '.join(patch.names)}")
 
 
 def _await(patch: Patch) -> Status:
@@ -225,10 +238,15 @@ def _await(patch: Patch) -> Status:
         if find_module(patch.package) is None:
             reason = f"{patch.package} is not installed; {patch.install}"
             return Status(patch, State.ABSENT, reason)
-        return Status(patch, State.DRIFTED, f"{patch.package} has no module {patch.module}")
+        return _lacks(patch, f"{patch.package} has no module {patch.module}")
     return _refuse_version(patch) or Status(
         patch, State.WAITING, f"takes effect when {patch.module} is imported"
     )
+
+
+def _lacks(patch: Patch, reason: str) -> Status:
+    """Say that what is to be observed is not there; an unknown release explains it better."""
+    return _refuse_version(patch) or Status(patch, State.DRIFTED, reason)
 
 
 def _refuse(patch: Patch, name: str, parameters: tuple[str, ...]) -> Status | None:
@@ -284,7 +302,7 @@ def _switch_of(function: Any, name: str) -> _Switch | None:
     """Return the switch of our wrapper, if it is this function or one that it wraps."""
     while function is not None:
         switch = vars(function).get(_MARK) if hasattr(function, "__dict__") else None
-        if isinstance(switch, _Switch) and switch.name == name:
+        if isinstance(switch, _Switch) and switch.patch.name == name:
             return switch
         function = getattr(function, "__wrapped__", None)
     return None
@@ -305,13 +323,12 @@ def _below(owner: type[Any]) -> Iterator[type[Any]]:
         yield from _below(each)
 
 
-def _wrap(
-    patch: Patch, target: str, original: Callable[..., Any], switch: _Switch
-) -> Callable[..., Any]:
+def _wrap(target: str, original: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
     @functools.wraps(original)
     def observed(*args: Any, **kwargs: Any) -> Any:
         if not switch.is_on or getattr(_observing, "is_on", False):
             return original(*args, **kwargs)
+        patch = switch.patch
         call = Call(target, args, kwargs, patch.parameters)
         token = _observe(switch, patch.before, call)
         try:
@@ -334,7 +351,7 @@ def _observe(switch: _Switch, observer: Callable[..., object] | None, *facts: An
         return observer(*facts)
     except Exception:  # noqa: BLE001 - training must survive us
         switch.failures += 1
-        _log.exception("the observer %s failed; training goes on", switch.name)
+        _log.exception("the observer %s failed; training goes on", switch.patch.name)
         return None
     finally:
         _observing.is_on = False

@@ -37,7 +37,7 @@ _State = TypeVar("_State")
 class _Act(NamedTuple):
     """Something to do with the recorder of a folder, and what to release when it is done."""
 
-    folder: str
+    folder: str | None
     do: Callable[[Recorder], object]
     done: threading.Lock | None = None
 
@@ -61,6 +61,7 @@ class Hooks:
         artifact_name: what all checkpoints are to be called; None derives it from their folder.
         is_named: whether the user gave the run its name; else it is the script's.
         seals: whether checkpoints are sealed in the background.
+        has_settings: whether the run began with its settings.
         budget: seconds that training waits for an act.
     """
 
@@ -74,17 +75,19 @@ class Hooks:
         artifact_name: str | None = None,
         is_named: bool = True,
         seals: bool = False,
+        has_settings: bool = False,
         budget: float = BUDGET,
     ) -> None:
         self.name, self.run, self.store, self.is_named = name, run, store, is_named
         self.artifact_name = artifact_name
         self.failures = 0
-        self._job_type, self._budget, self._seals = job_type, budget, seals
+        self.seals, self.has_settings = seals, has_settings
+        self._job_type, self._budget = job_type, budget
         self._pid = os.getpid()
         self._queue: SimpleQueue[_Act | _Later | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._recorders: dict[str, Recorder] = {}
+        self._recorders: dict[str | None, Recorder] = {}
         self._states: dict[type, Any] = {}
         self._later: list[_Later] = []
         self._order = itertools.count()
@@ -105,11 +108,11 @@ class Hooks:
             found: _State = self._states[kind]
             return found
 
-    def write(self, folder: str, do: Callable[[Recorder], object]) -> None:
+    def write(self, folder: str | None, do: Callable[[Recorder], object]) -> None:
         """Have something recorded beside a folder, and wait for it within the budget.
 
         Args:
-            folder: of the checkpoints.
+            folder: of the checkpoints; None for the store's own intake.
             do: called with the recorder, on our thread.
         """
         if not self.is_mine:
@@ -126,12 +129,12 @@ class Hooks:
             self._late = done
             _log.warning(
                 "recording in %s takes longer than %g s; training goes on, and what was seen is "
-                "recorded when the disk answers", folder, self._budget,
+                "recorded when the disk answers", folder or "the store", self._budget,
             )  # fmt: skip
 
     def saved(self, folder: str) -> None:
         """Have a checkpoint that was recorded sealed, if that is wanted; nobody waits for it."""
-        if self._seals:
+        if self.seals:
             self.later(folder, self._seal, 0)
 
     def later(self, folder: str, do: Callable[[Recorder], object], seconds: float) -> None:
@@ -161,7 +164,7 @@ class Hooks:
         try:
             start_sealing(self.store)
         except (LineageError, OSError) as error:
-            self._seals = False
+            self.seals = False
             _log.warning("checkpoints are not sealed: %s. Try later: lineage seal", error)
 
     def _put(self, act: _Act | _Later) -> None:
@@ -208,7 +211,7 @@ class Hooks:
             self._tell("a checkpoint could not be recorded: %s; training goes on", error)
         except Exception:  # noqa: BLE001 - a fault of ours must not end the thread
             self.failures += 1
-            _log.exception("recording in %s failed; training goes on", act.folder)
+            _log.exception("recording in %s failed; training goes on", act.folder or "the store")
         finally:
             if act.done is not None:
                 act.done.release()
@@ -225,10 +228,11 @@ class Hooks:
         _log.log(logging.DEBUG if said in self._told else logging.WARNING, said, error)
         self._told.add(said)
 
-    def _recorder(self, folder: str) -> Recorder:
+    def _recorder(self, folder: str | None) -> Recorder:
         recorder = self._recorders.get(folder)
         if recorder is None:
-            beside = None if "://" in folder else folder  # nothing is appended to there
+            # nothing is appended to an object store
+            beside = None if folder is None or "://" in folder else folder
             recorder = self._recorders[folder] = Recorder(
                 self.name, run=self.run, beside=beside, store=self.store, outside=outside,
                 job_type=self._job_type, on_fault=self._tell_waits,

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 # seconds after which deletions of a background thread are looked for
 _LOOKS = (0.2, 1.0, 5.0)
-_LAST_LOOK = 30.0
+_LAST_LOOK = 30.0  # and again, while that thread is at it
 _PATIENCE = 5.0  # seconds that the last look waits for that thread, when the run ends before it
 
 
@@ -152,19 +152,22 @@ def _loaded(call: Call) -> None:
     hooks = session.hooks()
     if hooks is None or not isinstance(call["checkpoint_path"], str):
         return
-    path, folder = absolute(call["checkpoint_path"]), absolute(call["load_dir"])
+    path, loaded_from = absolute(call["checkpoint_path"]), absolute(call["load_dir"])
     bridge = hooks.state(_Bridge)
-    bridge.loads.append((path, folder))
+    bridge.loads.append((path, loaded_from))
     live = bridge.live
-    if live is not None and live.save is not None:
-        # beside the checkpoints to come, before any of them
-        hooks.write(absolute(live.save), lambda recorder: _record_loads(recorder, bridge, live))
+    if live is not None:
+        # beside the checkpoints to come, before any of them; with the store where none will come
+        folder = None if live.save is None else absolute(live.save)
+        hooks.write(folder, lambda recorder: _record_loads(recorder, bridge, live))
 
 
 def _record_loads(recorder: Recorder, bridge: _Bridge, config: BridgeConfig) -> None:
     while bridge.loads:
         path, folder = bridge.loads.pop(0)
-        recorder.record_use(path, (bridge.live or config).role(folder))
+        nothing_follows = bridge.live is not None and bridge.live.save is None
+        role = "eval" if nothing_follows else (bridge.live or config).role(folder)
+        recorder.record_use(path, role)
         bridge.has_loaded = True
 
 
@@ -224,8 +227,11 @@ def _after_cleanup(call: Call, before: _Cleanup | None) -> None:
     ]
 
     def look_last(recorder: Recorder) -> None:
-        for thread in deleting:
-            thread.join(_PATIENCE)
+        if hooks.is_mine and any(thread.is_alive() for thread in deleting):
+            hooks.later(before.folder, look_last, _LAST_LOOK)  # a large one on a slow filesystem
+        else:
+            for thread in deleting:
+                thread.join(_PATIENCE)
         look(recorder)
 
     for seconds in _LOOKS:

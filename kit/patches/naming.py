@@ -8,14 +8,14 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from nemotron.lineage import LineageError, claim_name
+from nemotron.lineage import ArtifactURI, LineageError, URIError, claim_name
 
 from ..containers import outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["artifact_name", "experiment_name"]
+__all__ = ["artifact_name", "check_name", "experiment_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ _GENERIC = {
     "model", "models", "nemo_experiments", "non_persistent", "out", "output", "outputs", "result",
     "results", "run", "runs", "save", "saved", "saves", "tmp", "weights", "work", "workspace",
 }  # fmt: skip
+_MORE = re.compile(r"[:@#].*")  # a selector, digest or path behind a name
 _STAMP = re.compile(r"_\d{9,}$")  # nemo-run's experiments end in the second they began
 
 
@@ -65,6 +66,19 @@ def artifact_name(
     if _claim(name, place, store) == place:
         return name
     return f"{name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:4]}"
+
+
+def check_name(given: str) -> None:
+    """Refuse what no artifact can be called, before training rather than at each checkpoint.
+
+    Raises:
+        URIError: it is no name, or names more than an artifact, such as ``nano3:v2``.
+    """
+    only = ArtifactURI.parse(given).identity
+    more = _MORE.search(given.removeprefix("art://"))
+    if more is not None:
+        rule = f"{more[0]!r} makes it more than an artifact, whose name is {only!r}"
+        raise URIError(given, len(given) - len(more[0]), "name", rule)
 
 
 def experiment_name(

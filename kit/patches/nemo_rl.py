@@ -22,6 +22,8 @@ from .nemo_rl_config import RLConfig, checkpoints, read_info, read_rl_config
 from .patch import Call, Patch
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nemotron.lineage import Recorder
 
     from .hooks import Hooks
@@ -38,8 +40,25 @@ class _RL:
         self.configs: dict[str, RLConfig] = {}  # folder -> of its first checkpoint
         self.resumed: set[str] = set()  # folders that training goes on in
         self.names: dict[str, str] = {}
-        self.best: dict[str, tuple[float, int]] = {}  # folder -> (value, step)
+        self.best: dict[str, tuple[float, int]] = {}  # folder -> (rank, step)
+        self.called_best: dict[str, int] = {}  # folder -> step that this run gave the alias
+        self.recorded: set[str] = set()  # paths
         self.ending = threading.local()  # the checkpoint that this thread is finishing
+
+
+class _Ranking(NamedTuple):
+    """What makes one checkpoint better than another."""
+
+    metric: str | None
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, manager: Any) -> _Ranking:
+        """Return that of a manager."""
+        return cls(
+            getattr(manager, "metric_name", None),
+            bool(getattr(manager, "higher_is_better", True)),
+        )
 
 
 class _Saved(NamedTuple):
@@ -47,8 +66,7 @@ class _Saved(NamedTuple):
 
     path: str
     step: int
-    metric: str | None
-    higher_is_better: bool
+    ranking: _Ranking
 
 
 def _before_finish(call: Call) -> _Saved | None:
@@ -56,13 +74,9 @@ def _before_finish(call: Call) -> _Saved | None:
     hooks = session.hooks()
     if hooks is None:
         return None
-    manager = call["self"]
     folder, name = os.path.split(os.path.abspath(call["checkpoint_path"]))
     step = int(name.split("_")[2])  # tmp_step_N, as the method itself reads it
-    saved = _Saved(
-        os.path.join(folder, f"step_{step}"), step, getattr(manager, "metric_name", None),
-        bool(getattr(manager, "higher_is_better", True)),
-    )  # fmt: skip
+    saved = _Saved(os.path.join(folder, f"step_{step}"), step, _Ranking.of(call["self"]))
     if not call.target.endswith("._rename_checkpoint"):
         hooks.state(_RL).ending.saved = saved
     return saved
@@ -104,7 +118,8 @@ def _record(recorder: Recorder, hooks: Hooks, saved: _Saved, folder: str) -> Non
     except (OSError, ValueError) as error:
         info = {"training_info": f"not recorded: {error}"}
     aliases = [f"step_{saved.step}"]
-    if _is_best(rl, saved, info, folder):
+    best = _find_best(rl, saved.ranking, folder, [saved.step])
+    if best == saved.step:
         aliases.append("best")
     experiment = experiment_name(
         os.environ, run=hooks.name if hooks.is_named else None, config=config.experiment
@@ -121,6 +136,10 @@ def _record(recorder: Recorder, hooks: Hooks, saved: _Saved, folder: str) -> Non
             **remark(saved.path), "framework": "nemo-rl", "algorithm": config.algorithm,
         },
     )  # fmt: skip
+    rl.recorded.add(saved.path)
+    if best == saved.step:
+        rl.called_best[folder] = best
+    _move_best(recorder, rl, folder, best)  # one was saved again and is worse, or is gone
     hooks.saved(folder)
 
 
@@ -140,29 +159,39 @@ def _first_config(recorder: Recorder, rl: _RL, path: str, folder: str) -> RLConf
     return rl.configs[folder]
 
 
-def _is_best(rl: _RL, saved: _Saved, info: dict[str, Any], folder: str) -> bool:
-    """Tell whether a checkpoint improves on all that are there, by the manager's own metric."""
-    if saved.metric is None:
-        return False
+def _find_best(rl: _RL, ranking: _Ranking, folder: str, steps: Collection[int]) -> int | None:
+    """Return the step of the best checkpoint that is there, as the manager would choose it.
+
+    Args:
+        rl: what is remembered.
+        ranking: what makes it the best.
+        folder: of the checkpoints.
+        steps: of those that were saved since the last look.
+    """
+    if ranking.metric is None:
+        return None
+    there = checkpoints(folder)
     best = rl.best.get(folder)
-    others = {step: path for step, path in checkpoints(folder).items() if step != saved.step}
-    if best is None or best[1] not in others:  # the first look, or it was pruned or saved again
-        values = [(_metric(path, saved.metric), step) for step, path in others.items()]
-        known = [(value, step) for value, step in values if value is not None]
-        direction = 1 if saved.higher_is_better else -1
-        best = max(known, key=lambda each: (direction * each[0], each[1]), default=None)
-    value = _value(info.get(saved.metric))
-    if value is None:
-        improves = False
-    elif best is None:
-        improves = True
-    else:
-        improves = value > best[0] if saved.higher_is_better else value < best[0]
-    if value is not None and improves:
-        best = (value, saved.step)
-    if best is not None:
-        rl.best[folder] = best
-    return improves
+    if best is None or best[1] not in there or best[1] in steps:
+        best, steps = None, there
+    for step in steps:
+        value = _metric(there[step], ranking.metric) if step in there else None
+        if value is not None:  # of equal ones the manager takes the newest, and prunes the others
+            rank = (value if ranking.higher_is_better else -value, step)
+            best = rank if best is None else max(best, rank)
+    if best is None:
+        rl.best.pop(folder, None)
+        return None
+    rl.best[folder] = best
+    return best[1]
+
+
+def _move_best(recorder: Recorder, rl: _RL, folder: str, best: int | None) -> None:
+    """Have the best of those that are left be called so, where this run recorded it."""
+    path = os.path.join(folder, f"step_{best}")
+    if best is not None and rl.called_best.get(folder) != best and path in rl.recorded:
+        recorder.record(rl.names[folder], path=path, type="model", aliases=["best"])
+        rl.called_best[folder] = best
 
 
 def _metric(path: str, metric: str) -> float | None:
@@ -198,6 +227,7 @@ def _after_prune(call: Call, before: tuple[str, dict[int, str]] | None) -> None:
     folder, known = before
     left = checkpoints(folder)
     gone = {step: path for step, path in known.items() if step not in left}
+    rl, ranking = hooks.state(_RL), _Ranking.of(call["self"])
     kept = getattr(call["self"], "keep_top_k", None)
     reason = "pruned" if kept is None else f"keep_top_k keeps {kept}"
 
@@ -206,6 +236,7 @@ def _after_prune(call: Call, before: tuple[str, dict[int, str]] | None) -> None:
             aside = os.path.join(folder, f"old_step_{step}")
             if is_gone(path) and is_gone(aside):
                 recorder.record_deleted(path, reason)
+        _move_best(recorder, rl, folder, _find_best(rl, ranking, folder, ()))
 
     if gone:
         hooks.write(folder, record)

@@ -18,6 +18,8 @@ __all__ = ["RLConfig", "checkpoints", "read_info", "read_rl_config"]
 _STEP = re.compile(r"step_(\d+)")
 # in every release read: data_path under train and validation, or *_data_path; hub names alone
 _PATHS = re.compile(r"(train_|val_)?data_paths?")
+_OF_AN_ITERATION = ("run_config.yaml", "metadata.json")  # in no root folder
+_WORD = 100  # characters; the file holds a number, or "release"
 _ALGORITHMS = ("grpo", "ppo", "dpo", "sft", "rm", "distillation")
 
 
@@ -45,17 +47,17 @@ class RLConfig:
         return cls(
             algorithm=next((name for name in _ALGORITHMS if name in config), None),
             experiment=experiment if isinstance(experiment, str) else None,
-            start=asset(checkpoint or _at(config, "policy", "model_name"), "init"),
+            start=asset(_iteration(checkpoint) or _at(config, "policy", "model_name"), "init"),
             assets=tuple(each for each in _assets(config) if each is not None),
         )
 
 
 def read_rl_config(path: str) -> RLConfig:
-    """Read the file; one that is not there, or too large for a hook, tells nothing.
+    """Read the file; one that is not there tells nothing.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no YAML mapping.
+        ValueError: it is no YAML mapping, or too large for a hook.
     """
     found = read_yaml(path)
     return RLConfig() if found is None else RLConfig.read(found)
@@ -87,6 +89,26 @@ def checkpoints(folder: str) -> dict[int, str]:
         return {}
     steps = ((_STEP.fullmatch(name), name) for name in names)
     return {int(found[1]): os.path.join(folder, name) for found, name in steps if found}
+
+
+def _iteration(path: Any) -> Any:
+    """Return the checkpoint that Megatron's path means: of a root folder, the one it names newest.
+
+    As ``validate_model_paths`` of NeMo-RL does.
+    """
+    if not isinstance(path, str) or "://" in path or not os.path.isdir(path):
+        return path
+    if any(os.path.exists(os.path.join(path, name)) for name in _OF_AN_ITERATION):
+        return path
+    try:
+        with open(
+            os.path.join(path, "latest_checkpointed_iteration.txt"), encoding="ascii"
+        ) as file:
+            newest = file.read(_WORD).strip()
+    except FileNotFoundError:
+        found = [name for name in os.listdir(path) if name.startswith("iter_")]
+        return os.path.join(path, max(found)) if found else path
+    return os.path.join(path, f"iter_{int(newest):07d}" if newest.isdigit() else newest)
 
 
 def _assets(config: Mapping[str, Any]) -> Iterator[Asset | None]:

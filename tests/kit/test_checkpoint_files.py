@@ -125,7 +125,8 @@ def _rl(config: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 def test_large_configuration_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run_config.yaml").write_text("a: 1\n" + "#" * (1 << 20))
-    assert read_yaml(str(tmp_path / "run_config.yaml")) is None
+    with pytest.raises(ValueError, match="more than 1,048,576 bytes"):
+        read_yaml(str(tmp_path / "run_config.yaml"))
     assert read_yaml(str(tmp_path / "absent.yaml")) is None
 
 

@@ -20,8 +20,11 @@ import pytest
 
 from nemotron import kit, lineage
 from nemotron.kit import session
-from nemotron.kit.wandb import patch_wandb_checkpoint_logging
+from nemotron.kit.patches import megatron_bridge
+from nemotron.kit.patches.assets import is_gone
+from nemotron.kit.wandb import patch_wandb_checkpoint_logging, patch_wandb_init_for_lineage
 from nemotron.lineage import Lineage, URIError
+from nemotron.lineage.index import queries
 
 STANDIN = Path(__file__).parent / "standin"
 DATA = Path(__file__).parents[1] / "data"
@@ -205,6 +208,10 @@ def test_two_runs_that_save_into_checkpoints_share_no_artifact(
 def test_given_name_wins_and_a_bad_one_is_refused(store: Lineage, tmp_path: Path) -> None:
     with pytest.raises(URIError, match="'my model' is not a valid reference"):
         kit.track(artifact_name="my model")
+    for more in ("nano3:v2", "art://nano3:latest", "nano3#weights"):
+        for ask in (kit.track, patch_wandb_checkpoint_logging):
+            with pytest.raises(URIError, match="more than an artifact, whose name is 'nano3'"):
+                ask(artifact_name=more)
     kit.track(artifact_name="team/nano3")
     Trainer(tmp_path / "checkpoints").save(1)
     assert store.resolve("team/nano3").number == 1
@@ -272,6 +279,21 @@ def test_damaged_files_of_a_checkpoint_are_told_and_it_is_recorded(
     version = store.resolve("nano3")
     assert "is no train state" in version.metadata["counters"]
     assert "data and tokenizer" in caplog.text
+
+
+def test_configuration_that_is_too_large_for_a_hook_is_told(
+    store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.track()
+    trainer = Trainer(save)
+    paths = [f"/data/{number:032}/text_document" for number in range(30_000)]
+    trainer.state.config |= {"dataset": {"blend": [paths, None]}}
+    for step in (1, 2):
+        trainer.save(step)
+    assert [v.metadata["iteration"] for v in store.log("nano3")] == [2, 1]
+    (said,) = [each.message for each in caplog.records]
+    assert "data and tokenizer" in said
+    assert "run_config.yaml has more than 1,048,576 bytes" in said
 
 
 def test_relative_data_is_no_repository_and_a_bare_name_no_file(
@@ -360,6 +382,19 @@ def test_without_the_live_configuration_the_first_checkpoint_says_what_the_load_
     assert _inputs(store, "sft") == {("init", "art://nano3:v1")}
 
 
+def test_checkpoint_that_is_only_evaluated_is_used(store: Lineage, save: Path) -> None:
+    """Nothing is saved, so there is no folder beside which this could be recorded."""
+    with kit.track():
+        Trainer(save).save(100)
+    with kit.track(name="evaluate") as tracking:
+        trainer = Trainer(save)
+        trainer.checkpoint.load, trainer.checkpoint.save = str(save), None
+        trainer.load(100)
+    with store.reading() as db:
+        (used,) = queries.uses_of(db, tracking.id)
+    assert (used.role, str(used.target)) == ("eval", "art://nano3:v1")
+
+
 def test_start_from_a_hub_model_is_recorded(store: Lineage, save: Path) -> None:
     kit.track()
     trainer = Trainer(save)
@@ -418,6 +453,40 @@ def test_deletion_that_ends_after_the_run_does_is_seen(
         monkeypatch.setattr(trainer.checkpointing.shutil, "rmtree", slowly)
         trainer.save(2)
         threading.Timer(0.3, ends.set).start()
+    assert _steps(store, "nano3") == [(1, "deleted"), (2, "live")]
+
+
+def test_deletion_that_takes_longer_than_all_looks_is_seen(
+    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, remove, looks = threading.Event(), shutil.rmtree, threading.Semaphore(0)
+
+    def slowly(path: Path) -> None:
+        ends.wait(30)
+        remove(path)
+
+    def look(path: str) -> bool:
+        looks.release()
+        return is_gone(path)
+
+    monkeypatch.setattr(megatron_bridge, "is_gone", look)
+    monkeypatch.setattr(megatron_bridge, "_LOOKS", ())
+    monkeypatch.setattr(megatron_bridge, "_LAST_LOOK", 0.01)
+    monkeypatch.setattr(megatron_bridge, "_PATIENCE", 0.01)
+    kit.track()
+    trainer = Trainer(save)
+    trainer.checkpoint.most_recent_k, trainer.checkpoint.async_save = 1, True
+    trainer.save(1)
+    monkeypatch.setattr(trainer.checkpointing.shutil, "rmtree", slowly)
+    trainer.save(2)
+    try:
+        for _ in range(6):
+            assert looks.acquire(timeout=10)
+    finally:
+        ends.set()
+    for thread in _others():
+        thread.join()
+    session.end_run()
     assert _steps(store, "nano3") == [(1, "deleted"), (2, "live")]
 
 
@@ -538,6 +607,36 @@ def test_tracking_twice_is_tracking_once(store: Lineage, save: Path) -> None:
     assert len(store.runs()) == 1
 
 
+def test_tracking_after_a_documented_function_seals_and_says_what_it_cannot_change(
+    store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch_wandb_checkpoint_logging()
+    with kit.track(seal="background"):
+        assert "the run began before" not in caplog.text
+        kit.track({"lr": 1}, name="sft")
+        assert "its name and its settings stay as they are" in caplog.text
+        Trainer(save).save(1)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and store.resolve("nano3").digest is None:
+        time.sleep(0.05)
+    assert store.resolve("nano3").digest is not None
+
+
+def test_tracking_twice_with_settings_is_no_reason_to_warn(
+    store: Lineage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        kit.track({"lr": 1}, name="sft")
+    assert not caplog.records
+    assert store.runs()[0].name == "sft"
+
+
+def test_framework_that_is_not_known_opens_no_run(store: Lineage) -> None:
+    with pytest.raises(ValueError, match="'nemo' is not observed; the known frameworks are"):
+        kit.track(frameworks=["nemo-rl", "nemo"])
+    assert store.runs() == []
+
+
 def test_forked_child_records_nothing(store: Lineage, save: Path) -> None:
     kit.track()
     trainer = Trainer(save)
@@ -552,7 +651,7 @@ def test_forked_child_records_nothing(store: Lineage, save: Path) -> None:
 
 
 def test_helper_that_imports_the_script_again_opens_no_run(
-    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch
+    store: Lineage, save: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import multiprocessing
 
@@ -560,7 +659,9 @@ def test_helper_that_imports_the_script_again_opens_no_run(
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     with kit.track() as tracking:
         patch_wandb_checkpoint_logging()
+        patch_wandb_init_for_lineage(artifact_qualified_names=["team/project/tokens:v7"])
         assert (tracking.id, tracking.patches) == ("", ())
+    assert "tokens" not in caplog.text
     assert store.runs() == []
 
 
@@ -569,6 +670,19 @@ def test_documented_function_alone_is_enough(store: Lineage, save: Path) -> None
     assert set(states) == {"waiting"}
     Trainer(save).save(1)
     assert _steps(store, "nano3") == [(1, "live")]
+
+
+def test_store_that_is_chosen_after_tracking_began_is_told(
+    store: Lineage, save: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch_wandb_checkpoint_logging()
+    kit.init(root=tmp_path / "other.db")
+    (said,) = [each.message for each in caplog.records]
+    assert "call kit.init() before track(), or track() again" in said
+    patch_wandb_checkpoint_logging()
+    Trainer(save).save(1)
+    session.end_run()
+    assert _steps(session.store(), "nano3") == [(1, "live")]
 
 
 def test_unlucky_store_is_one_warning_and_records_are_kept(

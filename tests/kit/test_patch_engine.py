@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import pickle
@@ -242,6 +243,65 @@ def test_patch_below_a_foreign_one_can_be_applied_and_reverted_again(
     assert [path for path, *_ in notes] == ["seen", "seen"]
 
 
+def test_patch_that_was_taken_back_before_the_import_is_not_applied(
+    framework: str, patcher: Patcher
+) -> None:
+    notes: list[Any] = []
+    patch = _patch(framework, after=_noted(notes))
+    assert patcher.apply(patch).state is State.WAITING
+    patcher.revert(patch)
+    _import(framework).save("a", "f")
+    assert notes == []
+
+
+@pytest.mark.parametrize("when", ["before the import", "below a foreign patch", "afterwards"])
+def test_of_two_patches_of_one_name_the_last_one_counts(
+    framework: str, patcher: Patcher, when: str
+) -> None:
+    old: list[Any] = []
+    new: list[Any] = []
+    if when != "before the import":
+        _import(framework)
+    first, second = (_patch(framework, after=_noted(notes)) for notes in (old, new))
+    patcher.apply(first)
+    if when == "below a foreign patch":
+        work = _import(framework)
+        ours = work.save
+        work.save = functools.wraps(ours)(functools.partial(ours))
+    patcher.revert(first)
+    patcher.apply(second)
+    _import(framework).save("a", "f")
+    assert (len(old), len(new)) == (0, 1)
+
+
+def test_patching_while_another_thread_is_in_the_import_waits_for_it(
+    framework: str, tmp_path: Path, patcher: Patcher
+) -> None:
+    """That thread waits for the patcher, too: neither may hold what the other needs."""
+    slow = tmp_path / framework / "slow.py"
+    slow.write_text("import sys\ndef save(path, folder): ...\nsys.is_in.set()\nsys.go_on.wait(5)\n")
+    is_in, go_on = threading.Event(), threading.Event()
+    vars(sys).update(is_in=is_in, go_on=go_on)
+    try:
+        patch = _patch(framework, target=f"{framework}.slow:save")
+        patcher.apply(patch)
+        name = f"{framework}.slow"
+        importing = threading.Thread(target=importlib.import_module, args=(name,), daemon=True)
+        importing.start()
+        assert is_in.wait(5)
+        applying = threading.Thread(target=patcher.apply, args=(patch,), daemon=True)
+        applying.start()
+        applying.join(0.1)  # it waits for the import now
+        go_on.set()
+        applying.join(5)
+        importing.join(5)
+        assert not applying.is_alive()
+        assert not importing.is_alive()
+        assert [each.state for each in patcher.statuses()] == [State.APPLIED]
+    finally:
+        del vars(sys)["is_in"], vars(sys)["go_on"]
+
+
 def test_foreign_patch_below_runs_too(framework: str, patcher: Patcher) -> None:
     import functools
 
@@ -423,6 +483,34 @@ def test_user_is_warned_once_when_nothing_will_be_seen(
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert "pip install it" in warnings[0]
+
+
+def test_framework_that_is_absent_is_one_warning_whatever_came_before(
+    patcher: Patcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    absent = [_patch("not_here", name) for name in ("save", "load")]
+    for patch in absent:  # as ``track`` does: silent
+        patcher.apply(patch)
+    for patch in (*absent, *absent):
+        patcher.apply(patch, asked=True)
+    (said,) = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert (
+        said == "nothing is recorded by not_here: absent, not_here is not installed; pip install it"
+    )
+
+
+def test_release_that_nobody_looked_at_is_one_warning_that_says_what_to_do(
+    framework: str, patcher: Patcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    _import(framework)
+    vars(sys.modules[framework])["__version__"] = "1.2.0"
+    for name in ("save", "caller", "gone"):
+        patcher.apply(_patch(framework, name, versions=">=2"))
+    patcher.apply(_patch(framework, "moved", target=f"{framework}.gone:save", versions=">=2"))
+    (said,) = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert f"nothing is recorded by {framework}: unsupported" in said
+    assert "Take a release that is known (>=2), or a newer nemotron-lineage" in said
 
 
 def test_failure_after_an_import_does_not_break_the_import(

@@ -323,3 +323,18 @@ def test_environment_of_a_job_describes_the_run(sdk: Sdk, monkeypatch: pytest.Mo
     init_wandb_from_env()
     told |= {"name": "n", "tags": ["a", "b"]}
     assert sdk.told == {**told, "job_type": "training", "group": "g"}
+
+
+def test_function_of_wandb_is_put_back_when_a_store_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def init() -> None: ...
+
+    wandb = ModuleType("wandb")
+    vars(wandb).update(init=init, run=None, __version__="0.26.0")
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    kit.init(root=tmp_path / "first.db")
+    kit.track()
+    assert vars(wandb)["init"] is not init
+    kit.init(root=tmp_path / "second.db")
+    assert vars(wandb)["init"] is init

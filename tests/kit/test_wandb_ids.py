@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nemotron.kit.wandb import patch_wandb_runid_for_seeded_random
+from nemotron.kit.wandb import (
+    patch_wandb_init_for_lineage,
+    patch_wandb_runid_for_seeded_random,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,8 +24,12 @@ import os, random, sys
 from nemotron.kit.wandb import patch_wandb_runid_for_seeded_random as repair
 
 when = sys.argv[1]
-if when == "before":
+if when.startswith("before"):
     repair(), repair()
+if when == "before init":
+    import nemotron.kit as kit
+
+    kit.init(root=sys.argv[2])
 import wandb
 from wandb.sdk.artifacts.artifact import Artifact
 if when == "after":
@@ -62,9 +69,9 @@ def _version() -> tuple[int, ...] | None:
         return None
 
 
-def _draw(when: str) -> str:
+def _draw(when: str, store: Path | str = "") -> str:
     result = subprocess.run(
-        [sys.executable, "-c", DRAW, when], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", DRAW, when, store], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tools" / "ns"), "WANDB_MODE": "offline"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -82,9 +89,9 @@ def test_faults_are_where_they_are_said_to_be() -> None:
 
 
 @needs_wandb
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_no_seed_and_no_fork_repeats_an_id(when: str) -> None:
-    said = _draw(when)
+@pytest.mark.parametrize("when", ["before", "before init", "after"])
+def test_no_seed_and_no_fork_repeats_an_id(when: str, tmp_path: Path) -> None:
+    said = _draw(when, tmp_path / "lineage.db")
     assert "seed repeats False" in said
     assert "fork repeats False" in said
     assert "stream kept True" in said
@@ -101,3 +108,11 @@ def test_without_wandb_it_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
         monkeypatch.delitem(sys.modules, name)
     assert patch_wandb_runid_for_seeded_random() is None
+
+
+@pytest.mark.skipif(_version() is not None, reason="wandb is installed")
+def test_inputs_of_runs_that_cannot_be_are_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        patch_wandb_init_for_lineage(artifact_qualified_names=["art://tokens:v1"])
+    (said,) = [each.message for each in caplog.records]
+    assert "wandb is not installed; pip install wandb" in said

@@ -116,6 +116,30 @@ def lose_the_best(folder: Path) -> None:
     end(made)
 
 
+def tie(folder: Path) -> None:
+    """Of two that are equally good the manager keeps the newer one."""
+    made = manager(folder, keep_top_k=1)
+    for step, accuracy in ((1, 0.5), (2, 0.5), (3, 0.4)):
+        save(made, step, accuracy)
+    end(made)
+
+
+def save_worse_again(folder: Path) -> None:
+    """The best step is saved again, and is the best no more."""
+    made = manager(folder)
+    for step, accuracy in ((1, 0.5), (2, 0.9), (2, 0.4)):
+        save(made, step, accuracy)
+    end(made)
+
+
+def from_megatron(folder: Path) -> None:
+    """Start from the newest of a folder of Megatron checkpoints."""
+    start = {"path": str(folder.parent / "nano3"), "format": "megatron_bridge"}
+    made = manager(folder)
+    save(made, 1, config={**CONFIG, "checkpointing": {"pretrained_checkpoint": start}})
+    end(made)
+
+
 def large(folder: Path) -> None:
     """A checkpoint tells more than a record can hold."""
     made = manager(folder)
@@ -165,6 +189,14 @@ def keep_the_latest(folder: Path) -> None:
     end(made)
 
 
+def prune_the_best(folder: Path) -> None:
+    """The best of all is one for recovery, and goes; then another one is the best."""
+    made = manager(folder, ft_keep_latest_k=1, save_period=10)
+    for step, accuracy in ((10, 0.5), (11, 0.9), (12, 0.4)):
+        save(made, step, accuracy)
+    end(made)
+
+
 def resume(folder: Path) -> None:
     """Go on from the newest checkpoint."""
     made = manager(folder)
@@ -188,6 +220,8 @@ CASES: dict[str, Callable[[Path], None]] = {
     "three": three, "three_in_turn": three_in_turn, "keep_the_best": keep_the_best,
     "save_again": save_again, "go_back": go_back, "fail": fail, "resume": resume, "start": start,
     "keep_the_latest": keep_the_latest, "lose_the_best": lose_the_best, "large": large,
+    "prune_the_best": prune_the_best, "tie": tie, "save_worse_again": save_worse_again,
+    "from_megatron": from_megatron,
     "named": three, "given": three,
 }  # fmt: skip
 NAMES = {"given": "my-policy"}

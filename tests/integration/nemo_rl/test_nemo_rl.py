@@ -121,6 +121,41 @@ def test_best_is_the_best_of_those_that_are_there(run: Run, store: Lineage) -> N
     assert store.resolve("grpo:best").metadata["step"] == 3
 
 
+def test_of_equally_good_checkpoints_the_best_is_the_one_that_is_kept(
+    run: Run, store: Lineage
+) -> None:
+    run("tie")
+    assert _versions(store) == [(1, "deleted"), (2, "live"), (3, "live")]
+    assert store.resolve("grpo:best").metadata["step"] == 2
+
+
+def test_best_step_that_is_saved_again_and_is_worse_hands_the_alias_back(
+    run: Run, store: Lineage
+) -> None:
+    run("save_worse_again")
+    assert _versions(store) == [(1, "live"), (2, "replaced"), (2, "live")]
+    assert store.resolve("grpo:best").metadata["step"] == 1
+    assert store.resolve("grpo:latest").metadata["step"] == 2
+
+
+@pytest.mark.parametrize("names_newest", [True, False])
+def test_folder_of_megatron_checkpoints_means_its_newest_one(
+    run: Run, store: Lineage, tmp_path: Path, *, names_newest: bool
+) -> None:
+    root = tmp_path / "results" / "nano3"
+    with store.run("pretrain") as pretraining:
+        for step in (2, 4):
+            iteration = root / f"iter_{step:07d}"
+            iteration.mkdir(parents=True)
+            (iteration / "run_config.yaml").write_text(f"step: {step}")
+            pretraining.publish("nano3", path=iteration, type="model")
+    if names_newest:
+        (root / "latest_checkpointed_iteration.txt").write_text("2\n")
+    run("from_megatron")
+    inputs = {(each.role, str(each.target)) for each in store.inputs("grpo")}
+    assert ("init", "art://nano3:v1" if names_newest else "art://nano3:v2") in inputs
+
+
 def test_checkpoint_that_tells_too_much_is_recorded_without_it(run: Run, store: Lineage) -> None:
     run("large")
     assert _versions(store) == [(1, "live")]
@@ -156,6 +191,15 @@ def test_checkpoints_for_recovery_get_an_end_too(run: Run, store: Lineage, nemo_
     assert _versions(store) == [
         (9, "deleted"), (10, "live"), (11, "deleted"), (12, "live"),
     ]  # fmt: skip
+
+
+def test_best_one_that_is_pruned_hands_the_alias_back(
+    run: Run, store: Lineage, nemo_rl: Path
+) -> None:
+    run("prune_the_best")
+    is_main = nemo_rl.name in BACKGROUND
+    assert _versions(store)[1] == (11, "deleted" if is_main else "live")
+    assert store.resolve("grpo:best").metadata["step"] == (10 if is_main else 11)
 
 
 def test_resumed_run_goes_on_from_its_checkpoint(run: Run, store: Lineage) -> None:
