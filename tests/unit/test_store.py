@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,7 @@ from nemotron.lineage import (
     VersionId,
     audit,
 )
+from nemotron.lineage.cli.fast import resolve as fast_resolve
 
 
 @pytest.fixture
@@ -672,3 +674,30 @@ def test_secrets_do_not_get_into_the_journal(tmp_path: Path, out: Path) -> None:
         data = path.read_bytes()
         assert b"planted" not in data, path
         assert secret.encode() not in data, path
+
+
+# ----------------------------------------------------------------------- one file, many names
+
+
+def test_a_link_to_a_store_shares_its_gate_and_its_intake(tmp_path: Path) -> None:
+    real, link = tmp_path / "disk" / "lineage.db", tmp_path / "link.db"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    with lineage.open(link) as store, store.run("one") as run:  # it makes what the link names
+        run.publish("model", path="s3://bucket/1", type="model")
+    recorder = lineage.Recorder("two", run="two", store=link)
+    recorder.record("model", path="s3://bucket/2", type="model")
+    with lineage.open(real) as store:
+        assert [version.number for version in store.log("model")] == [2, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "home", "link.db"]
+    assert fast_resolve(["model", "--store", str(link)]) == "s3://bucket/2"
+
+
+def test_a_store_whose_file_alone_was_copied_is_written_to(tmp_path: Path) -> None:
+    with lineage.open("lineage.db") as store, store.run("one") as run:
+        run.publish("model", path="s3://bucket/1", type="model")
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.copy("lineage.db", there)
+    with lineage.open(there / "lineage.db") as store, store.run("two") as run:
+        assert run.publish("model", path="s3://bucket/2", type="model").number == 2
