@@ -6,7 +6,8 @@ A checkpoint as Megatron-Bridge writes it (64 shards, its small files) is report
 Megatron-Bridge calls, with the patch applied; the time is what the training thread spends in it.
 Beside it, what Megatron-Bridge itself does for W&B: an artifact with a reference, logged offline
 (an environment is made for it and thrown away). Also beside threads that keep the interpreter busy:
-there, most of the time is waiting for its lock.
+there, most of the time is waiting for its lock. And where a file server takes a while to tell the
+size of each file: asked one after the other, 64 shards would take 64 times as long.
 
 The network is out of reach for both: W&B is offline, and a hook of ours never asks it.
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +28,10 @@ from pathlib import Path
 
 from common import ROOT, folder, in_turn, report
 
+from nemotron.lineage import listing
+
 WANDB = "wandb==0.31.0"
+_ANSWER = 0.0005  # seconds
 STANDIN = ROOT / "tests" / "kit" / "standin"
 DATA = ROOT / "tests" / "data"
 
@@ -49,19 +54,23 @@ def _measure(saves: int) -> None:
         os.environ |= {"LINEAGE_STORE": str(place / "lineage.db"), "WANDB_MODE": "offline",
                        "WANDB_SILENT": "true", "WANDB_DIR": str(place)}  # fmt: skip
         checkpoints = place / "ckpts" / "nano3"
-        total = saves + 2 * (saves // 5) + 60
+        total = 2 * saves + 3 * (saves // 5) + 60
         for step in range(total):
             _checkpoint(checkpoints / f"iter_{step:07d}", step)
         steps = iter(range(total))
-        variants = {
-            "the hook, with lineage": _hook(checkpoints, steps),
-            "W&B's log_artifact, offline": _wandb(checkpoints),
-        }
+        hook = {"the hook, with lineage": _hook(checkpoints, steps)}
+        in_turn(hook, 20)
+        report(f"{saves} saves", in_turn(hook, saves), *hook)
+        with _slow_sizes():
+            times = in_turn(hook, saves // 5)
+        report(f"where a file server takes {_ANSWER * 1e3:g} ms to tell a size", times, *hook)
+
+        variants = {**hook, "W&B's log_artifact, offline": _wandb(checkpoints)}
         in_turn(variants, 20)
         for busy in (0, 1, 2):
             with _beside(busy):
                 times = in_turn(variants, saves if not busy else saves // 5)
-            report(f"beside {busy} busy threads", times, next(iter(variants)))
+            report(f"in turn, beside {busy} busy threads", times, *hook)
         from nemotron import kit
 
         kit.end_run()
@@ -106,6 +115,22 @@ def _checkpoint(place: Path, step: int) -> None:
     lines = "".join(f"  key_{n}: {n}\n" for n in range(600))
     (place / "run_config.yaml").write_text(f"train: {{train_iters: 10}}\nmodel:\n{lines}")
     shutil.copy(DATA / "train_state-0.3.1.pt", place / "train_state.pt")
+
+
+@contextmanager
+def _slow_sizes() -> Iterator[None]:
+    """Have each question for the size of a file take as long as a busy file server does."""
+    ask = listing.regular_status
+
+    def slow(entry: os.DirEntry[str]) -> os.stat_result | None:
+        time.sleep(_ANSWER)
+        return ask(entry)
+
+    listing.regular_status = slow
+    try:
+        yield
+    finally:
+        listing.regular_status = ask
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from .paths import NEMO_RUN, HostPath, host_path, mount_points
+from .paths import NEMO_RUN, HostPath, host_path, in_container, mount_points
 
 __all__ = ["inside", "outside", "remark"]
 
@@ -24,8 +24,8 @@ def outside(path: str) -> str:
     """
     if "://" in path:
         return path
-    if not _look(path).note:
-        return path  # this is no container, and links stay
+    if not _in_container():
+        return path  # links stay
     found = _look(os.path.realpath(path))  # a link may lead out of it
     # the name on a file server is no path that anybody could open
     return found.path if found.how != "unknown" and os.path.isabs(found.path) else path
@@ -37,11 +37,9 @@ def remark(path: str) -> dict[str, str]:
     Args:
         path: absolute, as this process sees it, or an address.
     """
-    if "://" in path:
+    if "://" in path or not _in_container():
         return {}
     found = _look(os.path.realpath(path))
-    if not found.note:
-        return {}
     told = {"path_in_container": path, "path_known_by": found.how, "path_note": found.note}
     return told if os.path.isabs(found.path) else {**told, "path_on_server": found.path}
 
@@ -61,6 +59,10 @@ def inside(path: str) -> str:
             if os.path.exists(here):
                 return here
     return path
+
+
+def _in_container() -> bool:
+    return in_container(_mountinfo())
 
 
 def _look(path: str) -> HostPath:

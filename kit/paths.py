@@ -18,7 +18,7 @@ from nemotron.lineage import filesystem_kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HostPath", "host_path", "mount_points"]
+__all__ = ["HostPath", "host_path", "in_container", "mount_points"]
 
 NEMO_RUN = "/nemo_run"  # where nemo-run mounts a job's folder, whatever it is called outside
 
@@ -97,9 +97,9 @@ def host_path(
                 mountinfo = file.read()
         except OSError as error:
             return _by_variable(text, f"/proc/self/mountinfo: {error.strerror}", environ)
-    mounts = _parse(mountinfo)
-    if not _in_container(mounts):
+    if not in_container(mountinfo):
         return HostPath(text, "same")
+    mounts = _parse(mountinfo)
     mount = _mount_of(mounts, text)
     if mount is None or mount.point == "/":
         why = "it lies in the container's own layer, which ends with it"
@@ -154,8 +154,14 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
 
 
-def _in_container(mounts: tuple[_Mount, ...]) -> bool:
-    """Tell by the mounts alone: the root is a layer or a folder, or an engine put its files in."""
+@lru_cache(maxsize=2)
+def in_container(mountinfo: str) -> bool:
+    """Tell by the mounts alone: the root is a layer or a folder, or an engine put its files in.
+
+    Args:
+        mountinfo: the text of ``/proc/self/mountinfo``.
+    """
+    mounts = _parse(mountinfo)
     root = _mount_of(mounts, "/")
     return (
         root is None

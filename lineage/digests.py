@@ -9,7 +9,7 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from .hashing import hash_files, hasher
-from .listing import OWN, RANDOM, Listing
+from .listing import RANDOM, Listing, walk
 from .pace import Pace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         return f"fp1:{total.hexdigest()}"
     budget = SIDECARS
     lines = []
-    for name, size in _files(text):
+    for name, size in sorted([(name, known.st_size if known else 0) for name, known in walk(text)]):
         content = ""
         if 0 < size <= SIDECAR and size <= budget and "/" not in name and name != RANDOM:
             budget -= size
@@ -158,28 +158,6 @@ def _in_line(name: str) -> bytes:
     if "\n" in name or "\\" in name:  # as sha256sum and b3sum write it
         name = name.replace("\\", "\\\\").replace("\n", "\\n")
     return os.fsencode(name)
-
-
-def _files(folder: str) -> list[tuple[str, int]]:
-    """Return (path inside, size) of all files below a folder, in order; our own are left out."""
-    found = []
-    stack = [""]
-    while stack:
-        inside = stack.pop()
-        with os.scandir(f"{folder}/{inside}") as entries:
-            for entry in entries:
-                name = inside + entry.name
-                if entry.is_file(follow_symlinks=False):  # the most of them
-                    found.append((name, entry.stat().st_size))
-                elif entry.is_dir(follow_symlinks=False):
-                    if entry.name != OWN:
-                        stack.append(f"{name}/")
-                elif entry.is_symlink() and not os.path.isfile(entry.path):
-                    found.append((name, 0))  # its name is content too
-                else:
-                    found.append((name, entry.stat().st_size))
-    found.sort()
-    return found
 
 
 def _read(path: str, size: int) -> bytes:

@@ -10,11 +10,11 @@ import os
 import stat
 import time
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
 from .clock import new_id
 from .errors import LineageError, StoreFull, StoreReadOnly
+from .waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Files", "explain", "folder_mode"]
 
 _TEMPORARY = ".new-"
-_SLOW = 0.002  # seconds for one read: from here on threads cost less than they save
-_TOGETHER = 32  # reads at a time
 _PIECE = 1 << 22  # bytes of a file held in memory while it is copied
 _LEFTOVER = 3600.0  # seconds after which a temporary file has no writer any more
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -49,7 +47,9 @@ class Files:
     """
 
     mode: int | None = None
-    _slow = False  # as the last read was
+
+    def __init__(self) -> None:
+        self._waits = Waits()
 
     def names(self, folder: str) -> list[str]:
         """List a folder; a folder that does not exist is empty."""
@@ -99,21 +99,7 @@ class Files:
 
         On a slow filesystem the waits overlap.
         """
-        for at, place in enumerate(places):
-            if self._slow and len(places) - at > 1:
-                yield from self._read_together(places[at:])
-                return
-            began = monotonic()
-            data = self._read_or_none(place)
-            self._slow = monotonic() - began > _SLOW
-            yield data
-
-    def _read_together(self, places: Sequence[tuple[str, int]]) -> Iterator[bytes | None]:
-        from concurrent.futures import ThreadPoolExecutor  # rarely needed
-
-        with ThreadPoolExecutor(max_workers=min(_TOGETHER, len(places))) as pool:
-            for start in range(0, len(places), _TOGETHER):
-                yield from pool.map(self._read_or_none, places[start : start + _TOGETHER])
+        return self._waits.map(self._read_or_none, places)
 
     def _read_or_none(self, place: tuple[str, int]) -> bytes | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import marshal
 import os
@@ -11,10 +12,12 @@ from functools import cached_property
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from .waits import Waits
 
-__all__ = ["OWN", "RANDOM", "Listing", "Stamp", "stamp"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RANDOM", "Listing", "Stamp", "regular_status", "stamp", "walk"]
 
 OWN = ".lineage"  # our intakes beside checkpoints are no part of them
 # Torch's distributed checkpoints hold a random id in it: another one at every save of equal content
@@ -33,35 +36,46 @@ def stamp(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _walk(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Yield (path inside, status) of every file below a folder, our own left out.
+def walk(folder: str) -> list[tuple[str, os.stat_result | None]]:
+    """Return (path inside, status) of every file below a folder, our own left out.
 
     The status is None for what has no bytes to read: dangling links, links to folders, sockets.
     Their name is content too.
+
+    Raises:
+        OSError: a folder or the status of a file cannot be read.
     """
+    found: list[tuple[str, os.stat_result | None]] = []
+    waits = Waits()
     stack = [""]
     while stack:
         inside = stack.pop()
         # names are looked up from the folder itself, not from the root each time
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        descriptor = os.open(os.path.join(folder, inside), flags)
+        descriptor = os.open(f"{folder}/{inside}", flags)
         try:
+            names, files = [], []
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    name = f"{inside}{entry.name}"
+                    name = inside + entry.name
                     if not entry.is_dir(follow_symlinks=False):
-                        yield name, _status(entry)
+                        names.append(name)
+                        files.append(entry)
                     elif entry.name != OWN:
                         stack.append(f"{name}/")
+            # names come many at a time, sizes one by one
+            found += zip(names, waits.map(regular_status, files), strict=True)
         finally:
             os.close(descriptor)
+    return found
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+def regular_status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Return the status of a file, None where there are no bytes to read."""
     try:
         status = entry.stat()
-    except FileNotFoundError:
-        if entry.is_symlink():
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and entry.is_symlink():
             return None
         raise
     return status if S_ISREG(status.st_mode) else None
@@ -95,7 +109,7 @@ class Listing:
             root,
             {
                 name: None if status is None else stamp(status)
-                for name, status in _walk(root)
+                for name, status in walk(root)
                 if name != RANDOM
             },
         )

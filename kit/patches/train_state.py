@@ -7,6 +7,7 @@ name, three things are let through; everything else is refused.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 from collections import OrderedDict
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from .assets import LARGEST
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
 __all__ = ["read_train_state"]
@@ -42,10 +42,10 @@ def read_train_state(path: str | os.PathLike[str]) -> dict[str, Number]:
         OSError: the file cannot be read.
         ValueError: it is no such archive.
     """
-    with open(path, "rb") as file:
-        data = file.read(LARGEST + 1)  # a few KiB
-    if len(data) > LARGEST:
+    if os.path.getsize(path) > LARGEST:
         raise ValueError(f"{path} has more than {LARGEST:,} bytes")
+    with open(path, "rb") as file:
+        data = file.read()  # a few KiB
     try:
         entries = _entries(data)
         (name,) = [each for each in entries if each.endswith("/data.pkl")]

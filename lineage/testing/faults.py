@@ -82,7 +82,15 @@ class Faults:
 
 
 class FaultyFiles(Faults, Files):
-    """The real disk with faults in front of it."""
+    """The real disk with faults in front of it.
+
+    Args:
+        delay: seconds that every operation takes longer.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
+        Files.__init__(self)
+        Faults.__init__(self, delay)
 
     def names(self, folder: str) -> list[str]:
         """List a folder."""

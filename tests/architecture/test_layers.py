@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # From the bottom up; a module may import from its own row and from the rows above it in this list.
 LAYERS = [
-    ["errors", "grammar", "filesystems", "process", "clock", "listing", "pace",
+    ["errors", "grammar", "filesystems", "process", "clock", "waits", "listing", "pace",
      "background"],
     ["uri", "source", "settings", "hashing"],
     ["model", "metadata", "digests", "redact", "launch", "files"],

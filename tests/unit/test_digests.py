@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from nemotron.lineage import ContentChanged, digest, fingerprint
+from nemotron.lineage import ContentChanged, digest, fingerprint, listing
 from nemotron.lineage.digests import digest_listing
 from nemotron.lineage.listing import Listing
 from nemotron.lineage.pace import Pace
@@ -84,6 +86,32 @@ def test_dangling_link_is_content_by_its_name(out: Path) -> None:
     after = fingerprint(out), digest(out).text
     assert before[0] != after[0]
     assert before[1] != after[1]
+
+
+def test_link_in_a_circle_is_content_by_its_name(out: Path) -> None:
+    before = fingerprint(out), digest(out).text
+    (out / "circle").symlink_to("circle")
+    after = fingerprint(out), digest(out).text
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_slow_disk_gives_the_same_fingerprint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        (out / f"__{number}_0.distcp").write_bytes(b"x" * number)
+    (out / "gone").symlink_to("nowhere")
+    expected, stamps = fingerprint(out), Listing.of(out)
+    ask, asking = listing.regular_status, set()
+
+    def slow(entry: os.DirEntry[str]) -> os.stat_result | None:
+        asking.add(threading.get_ident())
+        time.sleep(0.002)
+        return ask(entry)
+
+    monkeypatch.setattr(listing, "regular_status", slow)
+    assert fingerprint(out) == expected
+    assert Listing.of(out) == stamps
+    assert len(asking) > 10
 
 
 def test_missing_path_is_an_error(tmp_path: Path) -> None:
