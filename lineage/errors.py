@@ -32,6 +32,11 @@ also stand in attributes.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing's, which `lineage resolve` has no need to import
+    from collections.abc import Callable
+    from typing import Any
+
 __all__ = [
     "ArtifactGone",
     "ArtifactNotFoundError",
@@ -66,6 +71,17 @@ class LineageError(Exception):
         """Return the sentence itself; KeyError's own form would put it in quotes."""
         return str(self.args[0]) if self.args else ""
 
+    def __reduce__(self) -> tuple[Callable[..., LineageError], tuple[object, ...]]:
+        """Travel from one process to another as it is; the sentence is not made a second time."""
+        return _again, (type(self), self.args, vars(self))
+
+
+def _again(kind: type[LineageError], args: tuple[object, ...], facts: dict[str, object]) -> Any:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(facts)
+    return error
+
 
 class URIError(LineageError, ValueError):
     """A text that is no artifact reference or no source.
@@ -82,9 +98,6 @@ class URIError(LineageError, ValueError):
         shown = text if len(text) <= 80 else text[:77] + "..."
         where = f" at character {position}" if text else ""
         super().__init__(f"{shown!r} is not a valid reference: {rule} ({category}{where})")
-
-    def __reduce__(self) -> tuple[type, tuple[str, int, str, str]]:
-        return type(self), (self.text, self.position, self.category, self.rule)
 
 
 class ArtifactNotFoundError(LineageError, KeyError):
@@ -133,7 +146,7 @@ class ArtifactGone(LineageError, FileNotFoundError):
     Attributes:
         uri: the version, as text.
         state: ``deleted`` or ``replaced``.
-        when: the time of the record, ISO 8601.
+        when: the time of the record, ISO 8601 in UTC.
         by: the run or user that did it, if known.
         nearest: live versions to take instead, best first.
     """
@@ -154,7 +167,8 @@ class ArtifactGone(LineageError, FileNotFoundError):
         why = f" ({reason})" if reason else ""
         hint = f"nearest live: {', '.join(nearest)}" if nearest else "no version of it is live"
         name = uri.removeprefix("art://").rpartition(":")[0]
-        super().__init__(f"{uri} was {state} on {when}{who}{why}; {hint}. Try: lineage log {name}")
+        shown = f"{when[:10]} {when[11:19]} UTC"
+        super().__init__(f"{uri} was {state} on {shown}{who}{why}; {hint}. Try: lineage log {name}")
 
 
 class PathNotFoundError(LineageError, FileNotFoundError):
@@ -172,9 +186,6 @@ class PathNotFoundError(LineageError, FileNotFoundError):
             "write it first, or pass external=True if another host holds it"
         )
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.path, str(self))
-
 
 class ContentChanged(LineageError):
     """What lies at a path is not what was published or sealed, or changes while it is read.
@@ -186,9 +197,6 @@ class ContentChanged(LineageError):
     def __init__(self, path: str, message: str) -> None:
         self.path = path
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.path, str(self))
 
 
 class PublishRefused(LineageError, ValueError):
@@ -205,9 +213,6 @@ class MetadataError(PublishRefused):
     def __init__(self, key: str, message: str) -> None:
         self.key = key
         super().__init__(f"metadata {key!r} {message}")
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.key, str(self).removeprefix(f"metadata {self.key!r} "))
 
 
 class Conflict(LineageError):

@@ -20,6 +20,7 @@ __all__ = [
     "data_home",
     "filesystem",
     "filesystem_kind",
+    "real_file",
 ]
 
 LOCAL = "local"
@@ -78,6 +79,15 @@ def filesystem(
     if name == "fuse":  # which program shows it stands in place of a device
         name = f"fuse.{source}"
     return filesystem_kind(name), name
+
+
+def real_file(path: "str | os.PathLike[str]") -> str:
+    """Return the absolute path of a file, or of the one that it is a link to.
+
+    What lies beside a file, such as the gate of a store, is then the same by each of its names.
+    """
+    path = os.path.abspath(path)
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def filesystem_kind(name: str) -> str:

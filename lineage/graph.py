@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import ArtifactNotFoundError, ArtifactVersionNotFoundError
+from .errors import ArtifactNotFoundError, URIError
 from .index import queries
+from .index.absent import absent
 from .index.schema import VERSION, kind_of
 from .index.walks import Start, VersionRow, Walks
 from .model import Version, VersionId
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Diff", "Edge", "LineageGraph", "Node", "Reference"]
 
-Reference = str | ArtifactURI | SourceURI | Version | VersionId
-
 
 class Node(NamedTuple):
-    """One node: ``str(node)`` is what the CLI shows and the methods take.
+    """One node: ``str(node)`` is what the CLI shows.
+
+    The methods of the graph take nodes and their texts, but for those of runs.
 
     Attributes:
         uri: ``art://name:vN``, the address of a source, or ``run:<id>`` (``run:<id>#2`` after the
@@ -53,6 +54,9 @@ class Node(NamedTuple):
     def __str__(self) -> str:
         """Return the reference."""
         return self.uri
+
+
+Reference = str | ArtifactURI | SourceURI | Version | VersionId | Node
 
 
 class Edge(NamedTuple):
@@ -277,7 +281,7 @@ class LineageGraph:
             with self._reading() as db:
                 found = self._find(db, reference)  # type: ignore[arg-type]  # checked by it
                 return found.node in Walks(db, self.at).members(self._start)
-        except ArtifactNotFoundError:
+        except (ArtifactNotFoundError, URIError):
             return False
 
     # ---------------------------------------------------------------- internal
@@ -290,13 +294,18 @@ class LineageGraph:
         return self._start
 
     def _find(self, db: sqlite3.Connection, what: Reference) -> Start:
-        """Return the node that a reference means."""
+        """Return the node that a reference means.
+
+        Where no version lives any more, the latest is the newest of those that were.
+        """
         if isinstance(what, Version):
             what = what.id
+        if isinstance(what, Node):
+            what = what.uri
         if isinstance(what, str):
             what = SourceURI.parse(what) if SourceURI.accepts(what) else ArtifactURI.parse(what)
         if isinstance(what, SourceURI):
-            node = queries.node_of(db, what)
+            node = queries.node_of(db, what, self.at)
             if node is None:
                 raise ArtifactNotFoundError(
                     str(what), f"no run of this store used {what.uri}. Try: lineage runs"
@@ -306,12 +315,13 @@ class LineageGraph:
         number = uri.version
         if number is None:
             found = queries.version(db, uri, self.at)
-            number = found.number if found is not None else -1
-        node = queries.node_of(db, VersionId(uri.identity, number))
+            if found is None and uri.alias is None:  # to look at, those that are gone do as well
+                found = next(iter(queries.versions(db, uri.identity, self.at)), None)
+            number = None if found is None else found.number
+        known = None if number is None else VersionId(uri.identity, number)
+        node = None if known is None else queries.node_of(db, known, self.at)
         if node is None:
-            raise ArtifactVersionNotFoundError(
-                uri.identity, uri.version if uri.version is not None else uri.selector
-            )
+            raise absent(db, uri, self.at)
         return Start(node)
 
     def _walk(

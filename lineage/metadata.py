@@ -19,6 +19,8 @@ MAX_METADATA = 1 << 20  # bytes of JSON; more belongs in a file beside the artif
 
 
 _PLAIN = frozenset({int, bool, type(None)})
+_LONGEST = 12  # bytes of JSON for one character, such as an emoji
+_WEIGHT = 3  # characters' worth of a number with what stands around it
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -52,7 +54,8 @@ def plain_lenient(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Like ``plain``, for hooks: NaN and infinity become None and their keys are returned.
 
-    A diverged run must still be recorded. ``other`` writes values of unknown types as text.
+    A diverged run must still be recorded. ``other`` writes values of unknown types as text; keys
+    that are no text are then written as such too.
     """
     return _convert(metadata, other)
 
@@ -65,8 +68,14 @@ def _convert(
     if not isinstance(metadata, Mapping):
         raise MetadataError("metadata", f"is a {type(metadata).__name__}; give a mapping")
     reader = _Reader(other)
-    result = {_key(key, ""): reader.value(value, str(key)) for key, value in metadata.items()}
-    if reader.weight > MAX_METADATA // 8:  # only then is the exact size worth the time
+    result = {}
+    for given, value in metadata.items():
+        key = reader.key(given, "")
+        try:
+            result[key] = reader.value(value, key)
+        except RecursionError:
+            raise MetadataError(key, "is nested too deeply, or holds itself") from None
+    if reader.weight > MAX_METADATA // _LONGEST:  # only then is the exact size worth the time
         size = len(canonical_json(result))
         if size > MAX_METADATA:
             largest = max(result, key=lambda key: len(canonical_json(result[key])))
@@ -75,22 +84,25 @@ def _convert(
     return result, tuple(reader.non_finite)
 
 
-def _key(key: object, parent: str) -> str:
-    if isinstance(key, str):
-        return key
-    raise MetadataError(f"{parent}{key!r}", f"is keyed by a {type(key).__name__}; use text")
-
-
 class _Reader:
     """Converts values and notes what was odd about them."""
 
     def __init__(self, other: Callable[[object], str] | None) -> None:
         self._other = other
         self.non_finite: list[str] = []
-        self.weight = 0  # characters and values seen, a lower bound of the size
+        self.weight = 0  # characters of keys and values: times _LONGEST, a bound of the size
+
+    def key(self, key: object, parent: str) -> str:
+        if not isinstance(key, str):
+            if self._other is None:
+                message = f"is keyed by a {type(key).__name__}; use text"
+                raise MetadataError(f"{parent}{key!r}", message)
+            key = str(key)
+        self.weight += len(key)
+        return key
 
     def value(self, value: object, where: str) -> Any:
-        self.weight += 1
+        self.weight += _WEIGHT
         kind = type(value)
         if kind in _PLAIN or (kind is float and math.isfinite(value)):  # type: ignore[arg-type]
             return value
@@ -113,7 +125,7 @@ class _Reader:
             return os.fsdecode(value)
         if isinstance(value, Mapping):
             return {
-                _key(key, f"{where}."): self.value(item, f"{where}.{key}")
+                self.key(key, f"{where}."): self.value(item, f"{where}.{key}")
                 for key, item in value.items()
             }
         if isinstance(value, (list, tuple)):
@@ -130,10 +142,14 @@ class _Reader:
         """Take a scalar of numpy or torch, without importing either."""
         item, shape = getattr(value, "item", None), getattr(value, "shape", None)
         if callable(item) and shape == ():
-            return self.value(item(), where)
+            scalar = item()
+            if type(scalar) is not type(value):
+                return self.value(scalar, where)
+            if getattr(getattr(value, "dtype", None), "kind", "") == "f":  # numpy.longdouble
+                return self._float(float(value), where)  # type: ignore[arg-type]  # it is a number
         if self._other is not None:
             return self.value(self._other(value), where)
-        if shape is not None:
+        if shape:
             message = f"is an array of shape {tuple(shape)}; only scalars are held, use .tolist()"
             raise MetadataError(where, message)
         raise MetadataError(where, f"is a {type(value).__name__}, which JSON cannot hold")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import (
-    ArtifactGone,
-    ArtifactNotFoundError,
-    ArtifactVersionNotFoundError,
-    Conflict,
-)
+from .clock import write_time
+from .errors import ArtifactGone, ArtifactNotFoundError, Conflict
 from .index import queries
+from .index.absent import absent
 from .model import State
 
 if TYPE_CHECKING:
@@ -27,24 +24,11 @@ def not_found(
     store: Reader, db: sqlite3.Connection, uri: ArtifactURI, at: int | None
 ) -> ArtifactNotFoundError | ArtifactGone:
     """Return the error for a reference that selects nothing, with near misses."""
-    name = uri.identity
-    known = queries.versions(db, name, at)
-    if not known:
-        if queries.versions(db, name):
-            message = f"art://{name} did not exist yet at commit {at}. Try: lineage log {name}"
-            return ArtifactNotFoundError(name, message)
-        return ArtifactNotFoundError(name, near=queries.near_names(db, name))
-    asked = f"art://{name}:{uri.selector}"
-    if uri.version is not None:
-        numbers = f"newest is v{known[0].number}"
-        message = f"{asked} does not exist; {numbers}. Try: lineage log {name}"
-        return ArtifactVersionNotFoundError(name, uri.version, message)
-    if uri.alias is None:
-        return gone(store, known[0])
-    near = queries.near_selectors(db, name, uri.alias)
-    hint = f"did you mean {near[0]}?" if near else f"newest is v{known[0].number}."
-    message = f"{asked} does not exist; {hint} Try: lineage log {name}"
-    return ArtifactVersionNotFoundError(name, uri.alias, message, near=near)
+    if uri.version is None and uri.alias is None:
+        known = queries.versions(db, uri.identity, at)
+        if known:
+            return gone(store, known[0])
+    return absent(db, uri, at)
 
 
 def gone(store: Reader, version: Version) -> ArtifactGone:
@@ -58,7 +42,7 @@ def gone(store: Reader, version: Version) -> ArtifactGone:
         nearest = (successor, *nearest)
     when = facts[-1].recorded if facts else version.recorded
     return ArtifactGone(
-        str(version.uri), str(version.state), when=when.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        str(version.uri), str(version.state), when=write_time(when),
         by=payload.get("run") or (None if successor else payload.get("by")),
         reason=payload.get("reason"), nearest=nearest,
     )  # fmt: skip

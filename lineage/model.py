@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from .errors import LineageError
+from .errors import LineageError, PayloadRedacted, PublishRefused
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ __all__ = [
     "Version",
     "VersionId",
 ]
+
+
+_NUMBERS = ("weight", "tokens", "size")  # of an input
+_PLAIN = frozenset({int, float})
 
 
 class Role(StrEnum):
@@ -155,6 +160,27 @@ class Input:
     digest: str | None = None
     size: int | None = None
 
+    def __post_init__(self) -> None:
+        """Bring numbers of numpy and torch down to plain ones, as metadata does."""
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and type(value) not in _PLAIN and hasattr(value, "item"):
+                object.__setattr__(self, name, value.item())
+
+    def checked(self) -> Self:
+        """Return this input, if its numbers can be; what was recorded once is not asked.
+
+        Raises:
+            PublishRefused: a weight, tokens or size that is negative, NaN or no number.
+        """
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if type(value) not in _PLAIN or not 0 <= value < math.inf:
+                raise PublishRefused(f"the {name} of a use is a number from 0 on, not {value!r}")
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
@@ -213,14 +239,19 @@ class Version:
         return VersionId(self.name, self.number)
 
     def inside(self, path: str) -> Self:
-        """Return this version with the path of a file inside it."""
+        """Return this version with the path of a file inside it.
+
+        Raises:
+            PayloadRedacted: where it lies was blanked.
+        """
+        self._refuse_blank()
         separator = "" if self.address.endswith("/") else "/"
         location = replace(self.location, path=f"{self.address}{separator}{path}")
         return replace(self, uri=replace(self.uri, path=path), location=location)
 
     @property
     def address(self) -> str:
-        """The path or address as text."""
+        """The path or address as text; empty when ``lineage redact`` blanked it."""
         return self.location.path
 
     @property
@@ -229,11 +260,20 @@ class Version:
 
         Raises:
             LineageError: it lies at an address that is no local path; use ``address``.
+            PayloadRedacted: where it lies was blanked.
         """
+        self._refuse_blank()
         if self.location.is_address:
             message = f"{self.uri} lies at {self.address}, which is no local path; use .address"
             raise LineageError(message)
         return Path(self.location.path)
+
+    def _refuse_blank(self) -> None:
+        if not self.location.path:  # an empty path would mean the working folder
+            raise PayloadRedacted(
+                f"where {self.uri} lies was blanked; if you know it: "
+                f"lineage relocate {self.uri.pin(self.number)} PATH"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,7 @@ class Reader:
         Args:
             name: a pattern with ``*`` and ``?``.
             type: ``model``, ``dataset``, ...
-            metadata: dotted keys and the values they must have, e.g. ``{"step": 100}``.
+            metadata: dotted keys and the values they must have, e.g. ``{"optim.lr": 1e-4}``.
             run: id of the producing run.
             state: None takes all.
             limit: how many at the most.
@@ -324,7 +324,8 @@ class Reader:
         """
         location = self._places.locate(path, external=external)
         if must_exist and not location.external and not os.path.exists(path):
-            raise PathNotFoundError(location.path)
+            message = f"{location.path} does not exist on this host; check it, or say external"
+            raise PathNotFoundError(location.path, message)
         return location
 
     def is_there(self, version: Version) -> bool | None:

@@ -102,7 +102,8 @@ class Recording(ABC):
         values, non_finite = plain_lenient(metadata)
         draft = self._draft(
             name, path, type, self.redactor.value(values), aliases, external=external,
-            inputs=None if inputs is None else tuple(inputs), lenient=True,
+            inputs=None if inputs is None else tuple(each.checked() for each in inputs),
+            lenient=True,
         )  # fmt: skip
         return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
 
@@ -136,13 +137,14 @@ class Recording(ABC):
             place = self.locate(target)
         used = Input(
             target=place, role=role, weight=weight, split=split, tokens=tokens, revision=revision
-        )
+        ).checked()
         return self._append(Used(run=self.id, input=used))
 
     def record_deleted(self, path: str | os.PathLike[str], reason: str | None = None) -> str:
         """Record that what lay at a path was seen deleted: one durable append."""
         where = self.locate(path)
-        return self._append(Deleted(version=where, run=self.id, reason=reason, seen=True))
+        shown = None if reason is None else self.redactor.text(reason)
+        return self._append(Deleted(version=where, run=self.id, reason=shown, seen=True))
 
     def record_described(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> str:
         """Record more metadata of what lies at a path: one durable append."""
@@ -188,6 +190,8 @@ class Recording(ABC):
         What cannot be read is an error, or goes without a fingerprint: ``lenient``.
         """
         called = identity(name)
+        if isinstance(aliases, str):
+            raise PublishRefused(f"aliases is a list of names, not the text {aliases!r}")
         aliases = tuple(aliases)
         for alias in aliases:
             fault = grammar.alias_fault(alias)

@@ -62,7 +62,11 @@ _FORTY_HEX = re.compile(
     r"(?i)(?<![0-9a-z/@])(?<!sha1:)(?<!commit )(?<!commit=)(?<!revision )(?<!revision=)"
     r"[0-9a-f]{40}(?![0-9a-z])"
 )
-_NAMED = re.compile(r"""([A-Za-z_][\w.-]*)["']?\s*(?:=|:(?!//))\s*["']?""")
+# From the left end of a word on, and never back into it: else a text without spaces, such as
+# base64 for addresses, takes the square of its length.
+_NAMED = re.compile(
+    r"""(?<![\w.-])(?:(?![A-Za-z_])[\w.-])*+([A-Za-z_][\w.-]*+)["']?\s*+(?:=|:(?!//))\s*+["']?"""
+)
 _VALUE = re.compile(r"""[^\s"',;&)\]}]+""")
 _SIGNATURES = {"sig", "signature", "x-amz-signature", "x-amz-credential", "x-amz-security-token"}
 _HARMLESS = frozenset({int, float, bool, type(None)})
@@ -198,8 +202,10 @@ def _hide_assigned(text: str) -> str:
     parts, done = [], 0
     for named in _NAMED.finditer(text):
         strength = _strength(named[1])
+        if strength is None or named.start(1) < done:
+            continue
         value = _VALUE.match(text, named.end())
-        if strength is None or value is None or named.start() < done:
+        if value is None or text.startswith(REDACTED, value.start()):
             continue
         if strength == "strong" or _looks_random(value[0]):
             parts += [text[done : value.start()], REDACTED]

@@ -133,7 +133,7 @@ class Lineage(Reader):
         Args:
             name: what kind of run it is, e.g. ``sft``; need not be unique.
             job_type: e.g. ``data-prep``, ``training``, ``eval``.
-            config: settings; values that JSON cannot hold are kept as text.
+            config: settings; keys and values that JSON cannot hold are kept as text.
             parent: id of the run that launched this one.
             intake: folder beside which ``record`` writes (in ``<folder>/.lineage``), such as the
                 one of the checkpoints; None means the store's own.
@@ -255,7 +255,7 @@ class Lineage(Reader):
         version = self.resolve(reference)
         location = self.locate(path, external=external, must_exist=True)
         self.commit(Relocated(version=version.id, location=location))
-        return self.version(version.uri)
+        return self.look(version.uri) if version.state is State.MISSING else self.version(version)
 
     def describe(
         self, reference: str | ArtifactURI | Version, metadata: Mapping[str, Any]
@@ -388,9 +388,7 @@ def _number_of(expect: object, name: str) -> int:
     """Return the number of the version that an alias is expected to point to."""
     if isinstance(expect, int):
         return expect
-    if isinstance(expect, Version):
-        return expect.number
-    text = str(expect)
+    text = str(expect.uri if isinstance(expect, Version) else expect)
     uri = ArtifactURI.parse(text if "/" in text or ":" in text else f"{name}:{text}")
     if uri.version is None or uri.identity != name:
         raise PublishRefused(

@@ -106,12 +106,13 @@ class Run(Recording):
             URIError: it is no reference.
             ArtifactNotFoundError: there is no such version.
             ArtifactGone: it was deleted or replaced.
+            PublishRefused: a weight, tokens or size that is negative, NaN or no number.
         """
         found, used = self._refer(reference, role)
         used = replace(
             used, weight=weight, split=split, tokens=tokens, digest=digest, size=size,
             revision=revision or used.revision,
-        )  # fmt: skip
+        ).checked()  # fmt: skip
         asked = self._store.redactor.text(_text(reference))
         self._commit(Used(run=self.id, input=used, asked=asked))
         return found
@@ -126,7 +127,7 @@ class Run(Recording):
         """
         known = _pinned(reference)
         used = Input(target=known, role=role) if known else self._refer(reference, role)[1]
-        return replace(used, **facts) if facts else used
+        return replace(used, **facts).checked() if facts else used
 
     def _refer(self, reference: UseReference, role: str) -> tuple[Version | Source, Input]:
         if not role or not isinstance(role, str):
@@ -211,7 +212,7 @@ class Run(Recording):
         if isinstance(inputs, (str, os.PathLike)):
             raise PublishRefused(f"inputs is a list of references, not the text {inputs!r}")
         for item in inputs:
-            yield item if isinstance(item, Input) else self.input(item)
+            yield item.checked() if isinstance(item, Input) else self.input(item)
 
     def _digest(self, location: Location, path: str | os.PathLike[str]) -> str:
         if location.external:

@@ -248,6 +248,8 @@ def _check_heirs(store: Lineage, version: Version, listing: Listing, found: Dige
 def _unseen(version: Version) -> str:
     """Say why this host cannot know a version's bytes."""
     place, uri = version.location, version.uri
+    if not place.path:
+        return f"where {uri} lies was blanked; if you know it: lineage relocate {uri} PATH"
     if place.is_address:
         return f"{uri} lies at {place.path}, whose bytes cannot be read as files"
     if place.external:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .errors import MetadataError
 from .events import RunStarted
 from .launch import Process, code_version, python, user
 from .metadata import plain_lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .launch import Launch
     from .redact import Redactor
 
@@ -41,12 +41,14 @@ def describe_start(
         launch: what the launcher told.
         redactor: takes the secrets out.
         job_type: what kind of work it is.
-        config: settings; values that JSON cannot hold are kept as text.
+        config: settings; keys and values that JSON cannot hold are kept as text.
         parent: id of the run that launched this one.
         intake: folder with further records of this run.
         ask_git: whether to ask git for the commit, which takes some milliseconds.
     """
     process = Process.current()
+    if config is not None and not isinstance(config, Mapping):
+        raise MetadataError("config", f"is a {type(config).__name__}; give a mapping")
     settings, _ = plain_lenient(config, other=repr)
     detail = {
         "folder": _folder(),

@@ -126,8 +126,15 @@ class ArtifactURI:
         from pydantic_core import core_schema  # only pydantic calls this
 
         return core_schema.no_info_plain_validator_function(
-            cls.of, serialization=core_schema.to_string_ser_schema()
+            cls._validated, serialization=core_schema.to_string_ser_schema()
         )
+
+    @classmethod
+    def _validated(cls, value: object) -> ArtifactURI:
+        if isinstance(value, (str, ArtifactURI)):
+            return cls.of(value)
+        sentence = f"a reference is text such as 'art://sft-model:v7', not {type(value).__name__}"
+        raise ValueError(sentence)  # pydantic makes nothing of a TypeError
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
 from .. import audit
-from ..errors import LineageError
+from ..errors import LineageError, StoreNotFoundError
 from ..filesystems import LOCAL, filesystem
 from ..settings import choose_store
 from .commands import Check, Command, Commands, open_store
@@ -67,7 +67,12 @@ def _where_words(parser: Parser) -> None:
 def where(words: Words) -> int:
     """Say which store is used, why, how far its index is and what is pending."""
     address, why, _ = choose_store(words.store)
-    with open_store(words) as store:
+    try:
+        opened = open_store(words)
+    except StoreNotFoundError:  # which one and why is what one wants to know then, too
+        _show_facts({"store": address, "why": why}, words)
+        raise
+    with opened as store:
         if words.pending:
             return _pending(store, words)
         pending = store.pending()
@@ -81,13 +86,17 @@ def where(words: Words) -> int:
             successor = ledger.conditions().successor
         if successor is not None:
             facts["ended"] = f"goes on as journal {successor}"
+    _show_facts(facts, words)
+    return 0
+
+
+def _show_facts(facts: dict[str, object], words: Words) -> None:
     if words.json:
         show_json(facts)
-    else:
-        width = max(map(len, facts))
-        for key, value in facts.items():
-            say(f"{key:{width}}  {value}")
-    return 0
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say(f"{key:{width}}  {value}")
 
 
 def _pending(store: Lineage, words: Words) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import LineageError
 from .exits import STATUSES, explain
+from .present import flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ GROUP = "nemotron.lineage.cli"  # entry points: functions that take a Commands
 KIT = EntryPoint("kit", "nemotron.kit.cli:register", GROUP)
 
 Words = argparse.Namespace
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,15 @@ def all_commands() -> Commands:
     for module in (show, write, sealing, foreign, sync, stores, care):
         module.register(commands)
     for entry in {each.value: each for each in (KIT, *entry_points(group=GROUP))}.values():
-        entry.load()(commands)
+        try:
+            register = entry.load()
+        except (ImportError, AttributeError) as error:
+            _log.warning(
+                "the commands of %s cannot be loaded (%s); repair that package or uninstall it",
+                entry.value, error,
+            )  # fmt: skip
+        else:
+            register(commands)
     return commands
 
 
@@ -129,13 +139,14 @@ def run(words: Sequence[str]) -> int:
         chosen = build_parser(all_commands()).parse_args(words)
         command: Command = chosen.command
         status = command.run(chosen)
-        sys.stdout.flush()
+        flush()
     except (LineageError, OSError, sqlite3.Error) as error:
-        if isinstance(error, BrokenPipeError):
-            # "lineage log | head": what was wanted was read; keep Python from flushing again
+        # "lineage log | head": what was wanted was read
+        status = 0 if isinstance(error, BrokenPipeError) else explain(error)
+        try:
+            flush()
+        except OSError:  # keep Python from flushing again, and from telling of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        return explain(error)
     except KeyboardInterrupt:
         return 130
     return status

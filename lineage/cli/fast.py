@@ -8,6 +8,7 @@ import os
 import sqlite3
 
 from ..errors import LineageError
+from ..filesystems import real_file
 from ..grammar import Broken, parse
 from ..index.lookup import GONE, find
 from ..index.schema import NAME
@@ -44,7 +45,7 @@ def resolve(words: list[str]) -> str | None:
 
 
 def _row(address: str, name: str, version: int | None, alias: str | None) -> tuple | None:  # type: ignore[type-arg]  # a row
-    file = address.removeprefix("sqlite:///")
+    file = real_file(address.removeprefix("sqlite:///"))
     folder = f"{file}.d"
     index_file = f"{folder}/{NAME}.db"
     if not os.path.isfile(file) or not os.path.isfile(index_file):

@@ -11,8 +11,12 @@ def main(argv: list[str] | None = None) -> int:
 
         found = resolve(words[1:])
         if found is not None:
-            print(found)
-            return 0
+            try:
+                print(found, flush=True)
+            except (OSError, UnicodeEncodeError):
+                pass  # nobody reads it, or cannot: the full command knows what to do
+            else:
+                return 0
     from .commands import run
 
     return run(words)

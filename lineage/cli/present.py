@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 __all__ = [
-    "brief", "plain", "progress", "progress_of_each", "say", "show_json", "table", "when",
+    "brief", "flush", "plain", "progress", "progress_of_each", "say", "say_path", "show_json",
+    "table", "when",
 ]  # fmt: skip
+
+
+_LINES = str.maketrans("│├└─", "||`-")
 
 
 def plain(value: Any) -> Any:
@@ -55,20 +60,59 @@ def _fields(value: Any) -> dict[str, Any]:  # any dataclass
 
 def show_json(value: object) -> None:
     """Print a value as JSON."""
-    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    shown = plain(value)
+    text = json.dumps(shown, indent=2, ensure_ascii=False)
+    say(text if _can_show(text) else json.dumps(shown, indent=2))
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer."""
-    sys.stdout.write(text + "\n")
+    """Print a line of the answer; what the terminal's encoding does not have is spelt out."""
+    if not _can_show(text):
+        encoding = sys.stdout.encoding
+        text = text.translate(_LINES).encode(encoding, "backslashreplace").decode(encoding)
+    if sys.stdout is not None:  # it is in "lineage log x >&-"
+        sys.stdout.write(text + "\n")
+
+
+def flush() -> None:
+    """Hand on what was printed.
+
+    Raises:
+        OSError: nobody takes it.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def say_path(path: str) -> None:
+    """Print a path: its very bytes where the terminal's encoding does not have them."""
+    if _can_show(path):
+        say(path)
+    else:
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns; nothing is cut off, so that it can be searched and copied."""
-    cells = [list(headings), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(headings), *([_line(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(headings))]
     for row in cells:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _line(text: str) -> str:
+    """Spell out what would break the line or steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def when(moment: datetime | None) -> str:

@@ -7,11 +7,14 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ..clock import read_time
 from ..mirror.elsewhere import look_in_wandb
 from .commands import Command, Commands, open_store
-from .present import brief, plain, say, show_json, table, when
+from .present import brief, plain, say, say_path, show_json, table, when
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..graph import Node
     from ..model import Receipt, Version
 
@@ -40,11 +43,26 @@ def _json(parser: Parser) -> None:
 
 
 def _at(parser: Parser) -> None:
-    parser.add_argument("--at", metavar="MOMENT", help="as of a commit number or a time")
+    parser.add_argument(
+        "--at", metavar="MOMENT", type=_moment, help="as of a commit number or a time"
+    )
 
 
-def _moment(words: Words) -> int | str | None:
-    return int(words.at) if words.at and words.at.isdigit() else words.at
+def _moment(text: str) -> int | datetime:
+    """Read a commit number, or a time as ISO 8601; without a zone it is UTC."""
+    try:
+        return int(text) if text.isdigit() else read_time(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no commit number and no time such as 2026-11-24T08:00"
+        ) from None
+
+
+def count(text: str) -> int:
+    """Read a number that is not negative."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
 
 
 # ------------------------------------------------------------------ one version
@@ -61,11 +79,13 @@ def resolve(words: Words) -> int:
     """Print where a version lies."""
     with open_store(words) as store:
         look_in_wandb(store)
-        version = store.resolve(words.uri, at=_moment(words))
+        version = store.resolve(words.uri, at=words.at)
     if words.json:
         show_json(version)
+    elif words.uri_only:
+        say(str(version.uri))
     else:
-        say(str(version.uri) if words.uri_only else version.address)
+        say_path(version.address or str(version.path))
     return 0
 
 
@@ -148,7 +168,7 @@ def _log_words(parser: Parser) -> None:
 def log(words: Words) -> int:
     """List the versions of an artifact, or the moves of its aliases."""
     with open_store(words) as store:
-        versions = store.log(words.name, at=_moment(words))
+        versions = store.log(words.name, at=words.at)
         moves = store.moves(words.name)
     if words.aliases:
         if words.json:
@@ -196,7 +216,7 @@ def _find_words(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--run", metavar="ID", help="id of the producing run")
     parser.add_argument("--all", action="store_true", help="deleted and replaced ones too")
-    parser.add_argument("--limit", type=int, metavar="N", help="N at the most")
+    parser.add_argument("--limit", type=count, metavar="N", help="N at the most")
     _json(parser)
 
 
@@ -240,12 +260,12 @@ def _tree_words(parser: Parser) -> None:
 def tree(words: Words) -> int:
     """Draw the lineage as a tree, or write a picture of it."""
     with open_store(words) as store:
-        graph = store.lineage(words.uri, at=_moment(words))
+        graph = store.lineage(words.uri, at=words.at)
         if words.picture:
             from ..export.picture import write_picture
 
             write_picture(graph, words.picture)
-            say(words.picture)
+            show_json(words.picture) if words.json else say(words.picture)
         elif words.json:
             show_json({"nodes": graph.nodes(), "edges": graph.edges()})
         else:
@@ -255,7 +275,7 @@ def tree(words: Words) -> int:
 
 def _walk_words(parser: Parser) -> None:
     parser.add_argument("uri", metavar="URI", help="a version or source")
-    parser.add_argument("--hops", type=int, metavar="N", help="N steps at the most")
+    parser.add_argument("--hops", type=count, metavar="N", help="N steps at the most")
     parser.add_argument("--type", action="append", metavar="TYPE", help="only this type")
     _at(parser)
     _json(parser)
@@ -273,7 +293,7 @@ def down(words: Words) -> int:
 
 def _walk(words: Words, *, up: bool) -> int:
     with open_store(words) as store:
-        graph = store.lineage(words.uri, at=_moment(words))
+        graph = store.lineage(words.uri, at=words.at)
         walk = graph.ancestors if up else graph.descendants
         nodes = walk(hops=words.hops, types=words.type)
         producers = set() if up else {graph.producer(node.uri) for node in nodes}
@@ -302,7 +322,7 @@ def _mark(node: Node) -> str:
 def _path_words(parser: Parser) -> None:
     parser.add_argument("source", metavar="FROM", help="a version or source")
     parser.add_argument("target", metavar="TO", help="a version")
-    parser.add_argument("--limit", type=int, default=10, metavar="N", help="N ways (default 10)")
+    parser.add_argument("--limit", type=count, default=10, metavar="N", help="N ways (default 10)")
     _at(parser)
     _json(parser)
 
@@ -310,7 +330,7 @@ def _path_words(parser: Parser) -> None:
 def path(words: Words) -> int:
     """Show the ways from one thing to another, shortest first."""
     with open_store(words) as store:
-        graph = store.lineage(words.target, at=_moment(words))
+        graph = store.lineage(words.target, at=words.at)
         ways = list(islice(graph.paths(words.source, words.target), words.limit))
     if words.json:
         show_json(ways)
@@ -368,7 +388,7 @@ def _changes(left: object, right: object, prefix: str = "") -> dict[str, tuple[o
 
 def _runs_words(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="only runs of this name")
-    parser.add_argument("--limit", type=int, metavar="N", help="N at the most")
+    parser.add_argument("--limit", type=count, metavar="N", help="N at the most")
     _json(parser)
 
 

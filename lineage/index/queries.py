@@ -22,6 +22,7 @@ from ..model import (
 from ..source import SourceURI
 from .lookup import GONE, LOOKUP, find
 from .schema import SOURCE, VERSION, kind_of
+from .wanted import conditions
 
 if TYPE_CHECKING:
     import sqlite3
@@ -72,7 +73,7 @@ def find_versions(
     Args:
         db: an open connection to the index.
         type: type of the version.
-        metadata: dotted keys and the values that they must have.
+        metadata: dotted keys and the values that they must have, of any type that it may hold.
         name: a pattern with ``*`` and ``?``.
         run: id of the producing run.
         state: None takes all.
@@ -86,14 +87,9 @@ def find_versions(
         if value is not None:
             where.append(clause)
             values.append(value)
-    for key, wanted in (metadata or {}).items():
-        path = "$" + "".join(f'."{part}"' for part in key.split("."))
-        if wanted is None:
-            where.append("json_extract(v.metadata, ?) IS NULL")
-            values.append(path)
-        else:
-            where.append("json_extract(v.metadata, ?)=?")
-            values += [path, int(wanted) if isinstance(wanted, bool) else wanted]
+    for clause, parameters in conditions(metadata or {}):
+        where.append(clause)
+        values += parameters
     statement = LOOKUP.replace("a.name=:name AND ", "") + " AND ".join(where)
     statement += " ORDER BY v.commit_number DESC, v.number DESC LIMIT ?"
     for row in db.execute(statement, (*values, -1 if limit is None else limit)).fetchall():
@@ -211,15 +207,19 @@ def live_near(db: sqlite3.Connection, name: str, number: int) -> tuple[str, ...]
     return tuple(str(VersionId(name, row[0])) for row in rows)
 
 
-def node_of(db: sqlite3.Connection, what: VersionId | SourceURI) -> int | None:
-    """Return the node id of a version or source, or None."""
+def node_of(
+    db: sqlite3.Connection, what: VersionId | SourceURI, at: int | None = None
+) -> int | None:
+    """Return the node id of a version or source, or None when there is none as of a commit."""
+    seen = " AND (:at IS NULL OR coalesce(commit_number, 0)<=:at)"
     if isinstance(what, SourceURI):
-        row = db.execute("SELECT id FROM source WHERE uri=?", (what.uri,)).fetchone()
+        values = {"uri": what.uri, "at": at}
+        row = db.execute(f"SELECT id FROM source WHERE uri=:uri{seen}", values).fetchone()
     else:
         row = db.execute(
             "SELECT v.id FROM version v JOIN artifact a ON a.id=v.artifact"
-            " WHERE a.name=? AND v.number=?",
-            what,
+            f" WHERE a.name=:name AND v.number=:number{seen}",
+            {**what._asdict(), "at": at},
         ).fetchone()
     return int(row[0]) if row else None
 

@@ -147,6 +147,8 @@ def _publish(ledger: Ledger, entry: Entry, event: Published, *, direct: bool) ->
     if known is None:
         known = next((o.version for o in occupants if _is_same(o, event)), None)
     if known is not None:
+        if direct and ledger.state(known) in (State.DELETED, State.REPLACED):
+            return Outcome((), known)  # the caller is told that it is gone; no alias goes there
         _repeat(chain, known, event, direct=direct)
         return Outcome(tuple(chain.entries), known)
 

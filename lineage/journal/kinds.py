@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from ..errors import StoreUnsuitable
 from ..files import Files
-from ..filesystems import data_home
+from ..filesystems import data_home, real_file
 
 if TYPE_CHECKING:
     from ..shelf import Shelf
@@ -90,7 +90,7 @@ def folder_beside(address: str, name: str) -> str | None:
         return _waiting(address) if name == "intake" else None
     if kind == "memory":
         return None
-    return os.path.join(os.path.abspath(f"{path}.d" if kind == "sqlite" else path), name)
+    return os.path.join(_folder(kind, path), name)
 
 
 def open_shelf(address: str) -> Shelf | None:
@@ -112,11 +112,15 @@ def open_shelf(address: str) -> Shelf | None:
         return Bucket(address.rstrip("/"))
     from ..shelf import FolderShelf
 
-    root = os.path.abspath(f"{path}.d" if kind == "sqlite" else path)
+    root = _folder(kind, path)
     files = Files()
     with suppress(OSError, ValueError, KeyError):  # what its maker laid down for all who write
         files.mode = int(json.loads(files.read(os.path.join(root, "journal.json")))["mode"], 8)
     return FolderShelf(root, files)
+
+
+def _folder(kind: str, path: str) -> str:
+    return f"{real_file(path)}.d" if kind == "sqlite" else os.path.abspath(path)
 
 
 def absolute_address(address: str) -> str:

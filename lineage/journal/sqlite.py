@@ -31,7 +31,7 @@ from ..errors import (
     StoreUnsuitable,
 )
 from ..files import Files, explain
-from ..filesystems import FLEETING, LOCAL, filesystem
+from ..filesystems import FLEETING, LOCAL, filesystem, real_file
 from ..intake import FolderIntakes
 from ..process import PerProcess
 from .base import GATE_TIMEOUT, Journal, Turn, absent, in_batches, must_follow
@@ -76,7 +76,7 @@ class SQLiteJournal(Journal, PerProcess):
     def __init__(
         self, path: str | os.PathLike[str], *, create: bool = True, clock: Clock | None = None
     ) -> None:
-        self._path = os.path.abspath(path)
+        self._path = real_file(path)
         self.address = f"sqlite:///{self._path}"
         self.cache = self._path + ".d"
         kind, name = filesystem(self._path)
@@ -96,6 +96,9 @@ class SQLiteJournal(Journal, PerProcess):
         self.read_only = not (
             os.access(self._path, os.W_OK) and os.access(os.path.dirname(self._path), os.W_OK)
         )
+        if not self.read_only and not os.path.isdir(self.cache):  # the file alone was copied here
+            with suppress(OSError):  # reading goes on without
+                Files().make_folder(self.cache)
         self.id = self._read_identity()
         self._file = self._look()
 

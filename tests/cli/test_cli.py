@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ def test_redact_asks_first(filled: Path, cli: Cli) -> None:
     assert cli("redact", "model:v1", "--reason", "x")[0] == 2
     assert cli("redact", "model:v1", "--reason", "x", "--yes")[1].startswith("1 payloads blanked")
     assert cli("redact", "nope", "--reason", "x", "--yes")[0] == 3
-    assert cli("resolve", "model:v1")[0] == 0
+    assert cli("resolve", "model:v1", "--uri")[0] == 0
 
 
 def test_doctor_finds_nothing_wrong_here(filled: Path, cli: Cli) -> None:
@@ -470,3 +471,120 @@ def test_moved_store_says_so_and_merge_reports_differences(
     assert main(["merge", new, "--as", "them", "--store", ours]) == 8
     assert "differs: metadata 'loss'" in capsys.readouterr().out
     assert main(["copy", str(tmp_path / "nope"), new]) == 3
+
+
+# ----------------------------------------------------------------- words and terminals
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["log", "model", "--at", "yesterday"], "'yesterday' is no commit number and no time"),
+        (["tree", "model", "--at", "2026-13-45"], "no time such as 2026-11-24T08:00"),
+        (["resolve", "model", "--at", ""], "'' is no commit number"),
+        (["log", "model", "--at", "²"], "is no commit number"),
+        (["path", "hf://org/raw", "model", "--limit", "-1"], "'-1' is no number from 0 on"),
+        (["find", "--limit=-5"], "'-5' is no number from 0 on"),
+        (["up", "model", "--hops=-1"], "'-1' is no number from 0 on"),
+    ],
+)
+def test_odd_moments_and_counts_are_said_in_a_sentence(
+    filled: Path, cli: Cli, words: list[str], says: str
+) -> None:
+    status, out, err = cli(*words)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_find_takes_lists_and_mappings(filled: Path, cli: Cli) -> None:
+    with lineage.open(filled) as store:
+        store.describe("model:best", {"betas": [0.9, 0.99]})
+    (found,) = _json(cli("find", "--meta", "betas=[0.9, 0.99]", "--json"))
+    assert found["uri"] == "art://model:v1"
+
+
+def test_the_graph_lists_near_misses_as_well(filled: Path, cli: Cli) -> None:
+    for command in ("tree", "up", "down"):
+        assert "did you mean model?" in cli(command, "modle")[2]
+        assert "did you mean best?" in cli(command, "model:bset")[2]
+
+
+def test_what_steers_a_terminal_stays_on_its_line(filled: Path, cli: Cli) -> None:
+    with lineage.open(filled) as store:
+        store.describe("model:best", {"a": "one\ntwo\x1b[31m"})
+    assert "a=one\\ntwo\\x1b[31m" in cli("log", "model")[1].splitlines()[2]
+
+
+def test_where_says_which_store_is_missing_and_why(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINEAGE_STORE", "nope.db")
+    status, out, err = cli("where")
+    assert status == 3
+    assert "why    LINEAGE_STORE" in out
+    assert "there is no store at" in err
+    assert json.loads(cli("where", "--json")[1]) == {"store": "nope.db", "why": "LINEAGE_STORE"}
+
+
+def test_a_blanked_place_is_no_answer(filled: Path, cli: Cli) -> None:
+    assert cli("redact", "model:best", "--reason", "erasure", "--yes")[0] == 0
+    status, out, err = cli("resolve", "model:best")
+    assert (status, out) == (1, "")
+    assert "was blanked; if you know it: lineage relocate art://model:v1 PATH" in err
+    assert cli("resolve", "model:best", "--uri")[1] == "art://model:v1\n"
+
+
+def _lineage(*words: str, **facts: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "nemotron.lineage.cli.main", *words]
+    path = {"PYTHONPATH": str(ROOT / "tools" / "ns")}
+    environ = {**os.environ, **path, **facts.pop("environ", {})}
+    return subprocess.run(
+        command, env=environ, stderr=subprocess.PIPE, timeout=60, check=False, **facts
+    )
+
+
+def test_a_terminal_without_the_letters_gets_them_spelt_out(filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "zürich").mkdir()
+    with lineage.open(filled) as store, store.run("x") as run:
+        run.use("model:best")
+        run.publish("far", path="zürich", type="model", metadata={"note": "€\udcff"})
+        store.resolve("far")
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    read = {"stdout": subprocess.PIPE, "environ": ascii_only}
+    assert b"`-- data: art://model:v1" in _lineage("tree", "far", **read).stdout
+    assert b"z\\xfcrich  note=\\u20ac\\udcff" in _lineage("log", "far", **read).stdout
+    for environ in (ascii_only, {"PYTHONIOENCODING": "utf-8"}):
+        shown = _lineage("log", "far", "--json", stdout=subprocess.PIPE, environ=environ).stdout
+        assert json.loads(shown)[0]["metadata"] == {"note": "€\udcff"}
+    for words in (["resolve", "far"], ["resolve", "far", "--at", "99"]):  # the very bytes
+        assert _lineage(*words, **read).stdout == os.fsencode(f"{tmp_path}/zürich\n")
+
+
+@pytest.mark.parametrize("command", ["resolve", "log"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_has_to_read_the_answer(filled: Path, command: str, unbuffered: str) -> None:
+    with lineage.open(filled) as store:
+        store.resolve("model")
+    environ = {"PYTHONUNBUFFERED": unbuffered}
+    source, sink = os.pipe()
+    os.close(source)
+    result = _lineage(command, "model", stdout=sink, environ=environ)
+    os.close(sink)
+    assert (result.returncode, result.stderr) == (0, b"")
+    with open("/dev/full", "wb") as full:
+        result = _lineage(command, "model", stdout=full, environ=environ)
+    assert result.returncode == 6
+    assert result.stderr.count(b"\n") == 1
+    assert b"No space left on device" in result.stderr
+
+
+def test_a_package_that_cannot_be_loaded_takes_no_other_command_away(
+    filled: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from nemotron.lineage.cli import commands
+
+    broken = EntryPoint("broken", "not_there_at_all:register", commands.GROUP)
+    monkeypatch.setattr(commands, "entry_points", lambda group: [broken])
+    assert cli("log", "model")[0] == 0
+    assert "not_there_at_all:register cannot be loaded" in caplog.text

@@ -45,6 +45,7 @@ class TorchScalar:
         (np.bool_(True), True),  # noqa: FBT003 - numpy's own
         (np.str_("text"), "text"),
         (np.array(3), 3),
+        (np.longdouble(1.25), 1.25),
         (TorchScalar(), 2.5),
         (Path("/a/b"), "/a/b"),
         (datetime(2026, 1, 2, 3, tzinfo=WEST_AFRICA), "2026-01-02T02:00:00.000000Z"),
@@ -74,6 +75,8 @@ def test_value_becomes_plain_json(value: object, expected: object) -> None:
         ({"loss": float("nan")}, "loss", "NaN or infinite"),
         ({"a": [0.0, float("inf")]}, "a[1]", "NaN or infinite"),
         ({"n": np.float32("nan")}, "n", "NaN or infinite"),
+        ({"n": np.longdouble("inf")}, "n", "NaN or infinite"),
+        ({"n": np.clongdouble(1)}, "n", "clongdouble, which JSON cannot hold"),
     ],
 )
 def test_value_that_json_cannot_hold_is_named(
@@ -96,6 +99,29 @@ def test_over_one_mebibyte_is_refused_with_the_largest_key() -> None:
     assert plain({"table": "x" * (MAX_METADATA - 100)})
 
 
+@pytest.mark.parametrize(
+    "many",
+    [
+        {f"shards/of/the/data/{i:08d}.parquet": i for i in range(100_000)},
+        [i * 1.000000123 for i in range(100_000)],
+        "\U0001f600" * 100_000,
+        {"k" * (MAX_METADATA + 1): 1},
+    ],
+)
+def test_over_one_mebibyte_is_refused_whatever_makes_it_so_large(many: object) -> None:
+    with pytest.raises(MetadataError, match="over 1 MiB") as caught:
+        plain({"small": 1, "many": many})
+    assert caught.value.key == "many"
+
+
+def test_what_holds_itself_is_refused_by_its_key() -> None:
+    ring: dict[str, Any] = {}
+    ring["next"] = [ring]
+    with pytest.raises(MetadataError, match="nested too deeply, or holds itself") as caught:
+        plain({"fine": 1, "ring": ring})
+    assert caught.value.key == "ring"
+
+
 def test_hook_keeps_a_diverged_run() -> None:
     values, keys = plain_lenient({"loss": float("nan"), "deep": {"norm": float("inf")}, "step": 1})
     assert values == {"loss": None, "deep": {"norm": None}, "step": 1}
@@ -110,6 +136,9 @@ def test_config_keeps_foreign_values_as_text() -> None:
     values, _ = plain_lenient({"optimizer": Optimizer(), "fn": len}, other=repr)
     assert values["optimizer"].endswith("Optimizer(lr=0.1)")
     assert values["fn"] == "<built-in function len>"
+    assert plain_lenient({"rate": {0: 0.1, 100: 0.2}}, other=repr)[0] == {
+        "rate": {"0": 0.1, "100": 0.2}
+    }
 
 
 _JSON = st.recursive(

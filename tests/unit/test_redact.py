@@ -118,3 +118,14 @@ def test_names_that_are_no_text_stay_and_what_is_below_them_is_looked_at() -> No
     assert Redactor({"WANDB_API_KEY": "0123456789abcdef"}).value(value) == {
         **value, 100: {"hf_token": "[redacted]"},
     }  # fmt: skip
+
+
+def test_a_megabyte_without_a_space_is_read_once_from_end_to_end() -> None:
+    """Taken from each of its letters anew, it would go on for hours."""
+    for text in ("k" * 1_000_000, "a1" * 500_000, "a:" * 500_000, "_-" * 500_000):
+        assert Redactor().value({"sequence": text}) == {"sequence": text}
+
+
+def test_what_was_taken_out_by_its_look_is_not_taken_out_again() -> None:
+    key = "hf_abcdefghijklmnopqrstuvwxyz0123"
+    assert Redactor().text(f"refused: token={key}, again") == "refused: token=[redacted], again"

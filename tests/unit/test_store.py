@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from nemotron.lineage import (
     LineageError,
     MetadataError,
     PathNotFoundError,
+    PayloadRedacted,
     PublishRefused,
     Run,
     RunStatus,
@@ -31,7 +33,9 @@ from nemotron.lineage import (
     URIError,
     Version,
     VersionId,
+    audit,
 )
+from nemotron.lineage.cli.fast import resolve as fast_resolve
 
 
 @pytest.fixture
@@ -456,7 +460,41 @@ def test_as_of_a_commit_and_a_time(store: Lineage, run: Run, out: Path) -> None:
         store.resolve("model:v2", at=first)
 
 
+def test_the_graph_as_of_a_commit_knows_nothing_of_what_came_later(
+    store: Lineage, run: Run, out: Path
+) -> None:
+    _publish(run, out)
+    first = store.journal.head().number
+    run.use("hf://org/later")
+    (out / "x").touch()
+    _publish(run, out)
+    assert len(store.lineage("model:v1", at=first)) > 0
+    with pytest.raises(ArtifactVersionNotFoundError, match="v2 does not exist; newest is v1"):
+        store.lineage("model:v2", at=first)
+    with pytest.raises(ArtifactNotFoundError, match="no run of this store used hf://org/later"):
+        store.lineage("hf://org/later", at=first)
+    with pytest.raises(ArtifactNotFoundError, match="did not exist yet at commit 1"):
+        store.lineage("model", at=1)
+
+
 # ----------------------------------------------------------------------------- finding
+
+
+def test_the_graph_names_near_misses_and_shows_what_is_gone(store: Lineage, run: Run) -> None:
+    run.use("hf://org/raw")
+    run.publish("sft-model", path="s3://b/1", type="model", aliases=["prod"])
+    run.publish("child", path="s3://b/2", type="model", inputs=["sft-model"])
+    with pytest.raises(ArtifactNotFoundError, match=r"no artifact 'sfft-model'.*mean sft-model"):
+        store.lineage("sfft-model")
+    with pytest.raises(ArtifactVersionNotFoundError, match="did you mean prod"):
+        store.lineage("sft-model:prdo")
+    store.retire("sft-model", "room")
+    graph = store.lineage("sft-model")
+    assert "[deleted]" in graph.tree()
+    (child,) = graph.descendants()
+    assert [str(node) for node in graph.ancestors(child)] == ["hf://org/raw", "art://sft-model:v1"]
+    assert child in graph
+    assert "no reference at all" not in graph
 
 
 def test_find_by_type_metadata_name_and_run(store: Lineage, run: Run, tmp_path: Path) -> None:
@@ -474,6 +512,129 @@ def test_find_by_type_metadata_name_and_run(store: Lineage, run: Run, tmp_path: 
     assert len(store.find()) == 2
     assert len(store.find(state=None)) == 3
     assert [a.name for a in store.artifacts()] == ["sft/m0", "sft/m1"]
+
+
+_HELD: dict[str, object] = {
+    "cfg": {"betas": [0.9, {"nesterov": True}], "größe": "groß"}, "a.b": 3, "text": "1", "n": 1,
+    "yes": True, "none": None, "huge": 2**70, "path": "/a/b", "empty": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_found"),
+    [
+        ({"cfg": _HELD["cfg"]}, True),
+        ({"cfg.betas": (0.9, {"nesterov": True})}, True),
+        ({"cfg.betas": [0.9]}, False),
+        ({"cfg.größe": "groß"}, True),
+        ({"a.b": 3}, True),
+        ({"a.b": None}, False),
+        ({"text": "1"}, True),
+        ({"text": 1}, False),
+        ({"n": np.int64(1), "path": Path("/a/b")}, True),
+        ({"n": True}, False),
+        ({"yes": np.bool_(True)}, True),  # noqa: FBT003 - numpy's own
+        ({"yes": 1}, False),
+        ({"none": None, "absent.too": None}, True),
+        ({"huge": 2**70}, True),
+        ({"empty": {}}, True),
+        ({"empty": []}, False),
+    ],
+)
+def test_find_takes_every_value_that_metadata_takes(
+    wanted: dict[str, object],
+    is_found: bool,  # noqa: FBT001 - a case
+) -> None:
+    with lineage.open("memory:") as store, store.run("x") as run:
+        run.publish("model", path="s3://bucket/1", type="model", metadata=_HELD)
+        assert len(store.find(metadata=wanted)) == is_found
+        with pytest.raises(MetadataError, match="'n' is a object"):
+            store.find(metadata={"n": object()})
+
+
+def test_numbers_of_a_use_may_come_from_numpy(store: Lineage, run: Run, out: Path) -> None:
+    run.use("hf://org/a", weight=np.float32(0.5), tokens=np.int64(7))  # type: ignore[arg-type]
+    run.record_use("s3://bucket/b", weight=np.float32(0.25))  # type: ignore[arg-type]
+    _publish(run, out)
+    facts = {str(each.target): (each.weight, each.tokens) for each in store.inputs("model")}
+    assert facts["hf://org/a"] == (0.5, 7)
+    assert store.combine() == 0
+    for weight in (-1, float("nan"), float("inf"), "much", True):
+        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
+            run.use("hf://org/a", weight=weight)  # type: ignore[arg-type]
+        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
+            run.record("m", path=out, type="model", inputs=[
+                Input(target=SourceURI.parse("hf://org/a"), weight=weight)  # type: ignore[arg-type]
+            ])  # fmt: skip
+
+
+def test_a_text_is_no_list_of_aliases(run: Run, out: Path) -> None:
+    for publish in (run.publish, run.record):
+        with pytest.raises(PublishRefused, match="aliases is a list of names, not the text 'best'"):
+            publish("model", path=out, type="model", aliases="best")
+
+
+def test_an_alias_is_not_expected_at_a_version_of_another_artifact(
+    store: Lineage, run: Run
+) -> None:
+    for name in ("one", "other"):
+        run.publish(name, path=f"s3://bucket/{name}", type="model", aliases=["best"])
+    run.publish("one", path="s3://bucket/2", type="model")
+    with pytest.raises(PublishRefused, match="names no version of art://one"):
+        store.alias("one:v2", "best", expect=store.resolve("other:v1"))
+    assert store.resolve("one:best").number == 1
+
+
+def test_what_is_found_elsewhere_is_live_again(store: Lineage, run: Run, out: Path) -> None:
+    _publish(run, out)
+    moved = out.rename(out.with_name("moved"))
+    assert store.look("model").state is State.MISSING
+    assert store.relocate("model", moved).state is State.LIVE
+    assert len(store.find("model")) == 1
+    with pytest.raises(PathNotFoundError, match="nowhere does not exist on this host; check it"):
+        store.relocate("model", "nowhere")
+
+
+def test_a_key_of_a_version_that_is_gone_moves_no_alias_back(store: Lineage, run: Run) -> None:
+    def nightly() -> Version:
+        return run.publish("model", path="s3://bucket/1", type="model", aliases=["prod"],
+                           metadata={"n": 1}, idempotency_key="night-1")  # fmt: skip
+
+    nightly()
+    run.publish("model", path="s3://bucket/2", type="model", aliases=["prod"])
+    store.retire("model:v1", "room")
+    before = store.journal.head()
+    with pytest.raises(ArtifactGone, match="nearest live: art://model:v2"):
+        nightly()
+    assert store.resolve("model:prod").number == 2
+    assert store.journal.head() == before
+
+
+def test_settings_may_be_keyed_by_numbers(store: Lineage) -> None:
+    run = store.run("x", config={"rate": {0: 0.1, 100: 0.2}})
+    assert store.run_info(run.id).config == {"rate": {"0": 0.1, "100": 0.2}}
+    with pytest.raises(MetadataError, match="'config' is a list; give a mapping"):
+        store.run("x", config=[1])  # type: ignore[arg-type]
+
+
+def test_the_reason_of_a_deletion_that_was_seen_holds_no_secret(
+    store: Lineage, run: Run, out: Path
+) -> None:
+    _publish(run, out)
+    run.record_deleted(out, "cleaned with hf_abcdefghijklmnopqrstuvwxyz0123")
+    assert store.facts("model")[-1].payload["reason"] == "cleaned with [redacted]"
+
+
+def test_a_blanked_place_is_no_path(store: Lineage, run: Run, out: Path) -> None:
+    """An empty path would be the working folder, and one inside it the root's."""
+    _publish(run, out)
+    audit.redact(store, "model", "erasure request")
+    version = store.resolve("model")
+    for path in (lambda: version.path, lambda: store.resolve("model#config.json")):
+        with pytest.raises(PayloadRedacted, match="lineage relocate art://model:v1 PATH"):
+            path()
+    assert "was blanked" in store.verify("model").sentence
+    assert store.relocate("model", out).path == out.resolve()
 
 
 def test_pins_are_resolved_once_for_a_job(store: Lineage, run: Run, out: Path) -> None:
@@ -513,3 +674,30 @@ def test_secrets_do_not_get_into_the_journal(tmp_path: Path, out: Path) -> None:
         data = path.read_bytes()
         assert b"planted" not in data, path
         assert secret.encode() not in data, path
+
+
+# ----------------------------------------------------------------------- one file, many names
+
+
+def test_a_link_to_a_store_shares_its_gate_and_its_intake(tmp_path: Path) -> None:
+    real, link = tmp_path / "disk" / "lineage.db", tmp_path / "link.db"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    with lineage.open(link) as store, store.run("one") as run:  # it makes what the link names
+        run.publish("model", path="s3://bucket/1", type="model")
+    recorder = lineage.Recorder("two", run="two", store=link)
+    recorder.record("model", path="s3://bucket/2", type="model")
+    with lineage.open(real) as store:
+        assert [version.number for version in store.log("model")] == [2, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "home", "link.db"]
+    assert fast_resolve(["model", "--store", str(link)]) == "s3://bucket/2"
+
+
+def test_a_store_whose_file_alone_was_copied_is_written_to(tmp_path: Path) -> None:
+    with lineage.open("lineage.db") as store, store.run("one") as run:
+        run.publish("model", path="s3://bucket/1", type="model")
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.copy("lineage.db", there)
+    with lineage.open(there / "lineage.db") as store, store.run("two") as run:
+        assert run.publish("model", path="s3://bucket/2", type="model").number == 2

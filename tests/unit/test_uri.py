@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nemotron.lineage import ArtifactURI, URIError
 
@@ -118,6 +118,10 @@ def test_pydantic_model_holds_it() -> None:
     assert Config.model_json_schema()["properties"]["data"]["format"] == "uri"
     with pytest.raises(ValueError, match="not a valid reference"):
         Config.model_validate({"data": "art://"})
+    for value in (3, None, b"data:7", ["data:7"]):
+        with pytest.raises(ValidationError, match="a reference is text such as"):
+            Config.model_validate({"data": value})
+    assert TypeAdapter(ArtifactURI | int).validate_python(3) == 3
 
 
 _SEGMENT = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
