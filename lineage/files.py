@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from .clock import new_id
-from .errors import LineageError, StoreFull, StoreReadOnly
+from .errors import LineageError, StoreFull, StoreReadOnly, StoreUnsuitable
 from .waits import Waits
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 def explain(error: OSError, what: str) -> LineageError | OSError:
     """Turn a full or read-only disk into an error that says so; leave others as they are."""
     place = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOTDIR:
+        return StoreUnsuitable(f"{what} would lie below a file{place}; choose another path")
     if error.errno in _FULL:
         return StoreFull(f"no space left to write {what}{place}; nothing was written, free some")
     if error.errno in _READ_ONLY:

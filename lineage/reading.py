@@ -197,6 +197,10 @@ class Reader:
         """Return a version whatever became of it, for looking at rather than for using.
 
         Where no version lives any more, the latest is the newest of those that were.
+
+        Raises:
+            ArtifactNotFoundError: there is no such version.
+            Conflict: it has another digest than the reference says, or none yet to compare with.
         """
         uri = reference.uri if isinstance(reference, Version) else ArtifactURI.of(reference)
         with self.reading() as db:
@@ -205,7 +209,9 @@ class Reader:
                 version = next(iter(queries.versions(db, uri.identity)), None)
             if version is None:
                 raise not_found(self, db, uri, None)
-            return version
+        if uri.digest is not None:
+            check_digest(version, uri.digest)
+        return version
 
     def receipts(self, what: str | ArtifactURI | Version) -> list[Receipt]:
         """Return what mirrors call a version, or a run given as ``run:<id>``.
@@ -220,9 +226,17 @@ class Reader:
         with self.reading() as db:
             return queries.receipts(db, subject)
 
-    def inputs(self, reference: str | ArtifactURI | Version) -> list[Input]:
-        """Return what a version was made from, with roles and weights."""
-        version = self.version(reference)
+    def inputs(self, what: str | ArtifactURI | Version) -> list[Input]:
+        """Return what a version was made from, or a run (``run:<id>``) used so far.
+
+        Raises:
+            ArtifactNotFoundError: there is no such version or run.
+        """
+        if isinstance(what, str) and what.startswith("run:"):
+            run = self.run_info(what)
+            with self.reading() as db:
+                return queries.used_by(db, run.id)
+        version = self.version(what)
         with self.reading() as db:
             node = queries.node_of(db, version.id)
             assert node is not None  # it was just found
@@ -367,7 +381,10 @@ class Reader:
         """Turn a moment into a commit number."""
         if isinstance(at, int):
             return at
-        moment = at if isinstance(at, datetime) else read_time(at)
+        try:
+            moment = at if isinstance(at, datetime) else read_time(at)
+        except ValueError:
+            raise ValueError(f"at={at!r} is no commit number and no time in ISO 8601") from None
         return self.journal.number_at(write_time(moment))
 
     def _fact(self, number: int, position: int, kind: str) -> Fact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ __all__ = [
     "path_asset",
     "read_yaml",
 ]
+
+_log = logging.getLogger(__name__)
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w-]*")  # org/name, or gpt2
 LARGEST = 1 << 20  # bytes; a hook reads no larger file
@@ -68,7 +71,8 @@ def asset(
     if "://" in text:
         try:
             target = SourceURI.parse(text)
-        except URIError:  # with a login, say
+        except URIError as error:  # with a login, say; the text of the error has none
+            _log.warning("an input (%s) is not recorded: %s", role, error)
             return None
     elif _HUB.fullmatch(text) and not os.path.exists(text):
         target = SourceURI.parse(f"hf://{text}")

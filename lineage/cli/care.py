@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sqlite3
@@ -19,12 +18,11 @@ from .commands import Check, Command, Commands, open_store
 from .exits import DAMAGED
 from .present import progress, say, show_json
 from .stores import show_waiting
+from .words import Parser, Words, add_json
 
 if TYPE_CHECKING:
     from ..registry import Lineage
 
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 Found = Iterator[tuple[bool, str]]
 
 _WAL_RESET_FIXED = (3, 51, 3)
@@ -52,7 +50,7 @@ def _doctor_words(parser: Parser) -> None:
 
 
 def _json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 # -------------------------------------------------------------------- the store

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ..registry import Lineage
+    from .words import Words
 
 __all__ = ["GROUP", "Check", "Command", "Commands", "build_parser", "run"]
 
@@ -26,7 +27,6 @@ GROUP = "nemotron.lineage.cli"  # entry points: functions that take a Commands
 # Our own one. A checkout has no metadata, or that of another version which is installed.
 KIT = EntryPoint("kit", "nemotron.kit.cli:register", GROUP)
 
-Words = argparse.Namespace
 _log = logging.getLogger(__name__)
 
 
@@ -85,10 +85,19 @@ def open_store(words: Words, *, create: bool = False) -> Lineage:
 
 def all_commands() -> Commands:
     """Collect our own commands and those of other packages."""
-    from . import care, foreign, sealing, show, stores, sync, write  # they import this module
+    from . import (  # they import this module
+        care,
+        foreign,
+        graph,
+        sealing,
+        show,
+        stores,
+        sync,
+        write,
+    )
 
     commands = Commands()
-    for module in (show, write, sealing, foreign, sync, stores, care):
+    for module in (show, graph, write, sealing, foreign, sync, stores, care):
         module.register(commands)
     for entry in {each.value: each for each in (KIT, *entry_points(group=GROUP))}.values():
         try:

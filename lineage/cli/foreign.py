@@ -15,6 +15,7 @@ from ..errors import LineageError, MirrorUnready, URIError
 from .commands import Command, Commands, open_store
 from .exits import LEFT_OUT, OK, explain
 from .present import say, show_json
+from .words import Parser, Words, add_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from ..foreign.exporting import ExportReport
     from ..foreign.importing import ImportReport
     from ..registry import Lineage
-
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 
 
 def register(commands: Commands) -> None:
@@ -54,7 +52,7 @@ def import_wandb_kind(shelf: Any) -> None:
     sub.add_argument("--store", metavar="STORE", help="store to use", default=argparse.SUPPRESS)
     sub.add_argument("--as", dest="called", metavar="NAME", help="name in place of ENTITY/PROJECT")
     sub.add_argument("--no-verify", action="store_true", help="read no file to check its digest")
-    sub.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(sub, "the report as ")
     sub.set_defaults(import_kind=import_wandb)
 
 
@@ -62,7 +60,7 @@ def _kind(shelf: Any, name: str, help_: str, root: str) -> Parser:
     sub: Parser = shelf.add_parser(name, help=help_, description=f"{help_.capitalize()}.")
     sub.add_argument("root", metavar="ROOT", help=root)
     sub.add_argument("--store", metavar="STORE", help="store to use", default=argparse.SUPPRESS)
-    sub.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(sub, "the report as ")
     return sub
 
 

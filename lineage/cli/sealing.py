@@ -13,6 +13,7 @@ from ..seals import Verdict, seal_all
 from .commands import Command, Commands, open_store
 from .exits import CHANGED, GONE, LEFT_OUT, OK, UNVERIFIED, USAGE, explain
 from .present import progress_of_each, say, show_json
+from .words import Parser, Words, add_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     Begin = Callable[[Version], Move]
     Result = tuple[str, Version | None, LineageError | OSError | None]
 
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 
 _MEGABYTE = 10**6
 _STATUSES = (  # the worst first
@@ -68,7 +67,7 @@ def _seal_words(parser: Parser) -> None:
     parser.add_argument(
         "--rate", type=_rate, metavar="MB/S", help="read so many megabytes a second at the most"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def seal(words: Words) -> int:
@@ -134,7 +133,7 @@ def _results(store: Lineage, words: Words, begin: Begin) -> Iterator[Result]:
 
 def _verify_words(parser: Parser) -> None:
     parser.add_argument("refs", nargs="+", metavar="REF", help="a version")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def verify(words: Words) -> int:

@@ -1,25 +1,19 @@
-"""The commands that only read."""
+"""The commands that show versions and runs."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from ..clock import read_time
 from ..mirror.elsewhere import look_in_wandb
 from .commands import Command, Commands, open_store
 from .present import brief, plain, say, say_path, show_json, table, when
+from .words import Parser, Words, add_json, add_moment, count, pair
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from ..model import Input, Receipt, Version
+    from ..registry import Lineage
 
-    from ..graph import Node
-    from ..model import Receipt, Version
-
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
+__all__ = ["register"]
 
 
 def register(commands: Commands) -> None:
@@ -29,40 +23,8 @@ def register(commands: Commands) -> None:
         Command("show", "show a version or run with all that is known of it", _show_words, show),
         Command("log", "list the versions of an artifact, newest first", _log_words, log),
         Command("find", "list the live versions that fit", _find_words, find),
-        Command("tree", "draw what a version came from", _tree_words, tree),
-        Command("up", "list all that a version came from", _walk_words, up),
-        Command("down", "list all that came of a version or source", _walk_words, down),
-        Command("path", "show how one thing came of another", _path_words, path),
-        Command("diff", "show what differs between two versions", _diff_words, diff),
         Command("runs", "list runs, newest first", _runs_words, runs),
     )
-
-
-def _json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _at(parser: Parser) -> None:
-    parser.add_argument(
-        "--at", metavar="MOMENT", type=_moment, help="as of a commit number or a time"
-    )
-
-
-def _moment(text: str) -> int | datetime:
-    """Read a commit number, or a time as ISO 8601; without a zone it is UTC."""
-    try:
-        return int(text) if text.isdigit() else read_time(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no commit number and no time such as 2026-11-24T08:00"
-        ) from None
-
-
-def count(text: str) -> int:
-    """Read a number that is not negative."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
-    return int(text)
 
 
 # ------------------------------------------------------------------ one version
@@ -71,8 +33,8 @@ def count(text: str) -> int:
 def _resolve_words(parser: Parser) -> None:
     parser.add_argument("uri", metavar="URI")
     parser.add_argument("--uri", dest="uri_only", action="store_true", help="print the pinned URI")
-    _at(parser)
-    _json(parser)
+    add_moment(parser)
+    add_json(parser)
 
 
 def resolve(words: Words) -> int:
@@ -91,42 +53,54 @@ def resolve(words: Words) -> int:
 
 def _show_words(parser: Parser) -> None:
     parser.add_argument("what", metavar="URI", help="a version, or run:<id>")
-    _json(parser)
+    add_json(parser)
 
 
 def show(words: Words) -> int:
     """Show all that is known of a version or run."""
     with open_store(words) as store:
         if words.what.startswith("run:"):
-            run = store.run_info(words.what)
-            outputs = store.find(run=run.id, state=None)
-            receipts = store.receipts(f"run:{run.id}")
-            if words.json:
-                published = [str(each.uri) for each in outputs]
-                show_json({**plain(run), "published": published, "receipts": plain(receipts)})
-            else:
-                _show_fields({**plain(run), "published": [str(each.uri) for each in outputs]})
-                _show_receipts(receipts)
-            return 0
-        version = store.version(words.what)
-        inputs, facts = store.inputs(version), store.facts(version)
-        receipts = store.receipts(version)
+            _show_run(store, words)
+        else:
+            _show_version(store, words)
+    return 0
+
+
+def _show_run(store: Lineage, words: Words) -> None:
+    run = store.run_info(words.what)
+    inputs, receipts = store.inputs(words.what), store.receipts(words.what)
+    published = [str(version.uri) for version in store.find(run=run.id, state=None)]
+    facts = {**plain(run), "published": published}
     if words.json:
-        told = {"inputs": plain(inputs), "facts": plain(facts), "receipts": plain(receipts)}
-        show_json({**plain(version), **told})
-        return 0
-    _show_fields(
-        {"path": version.address, **{k: v for k, v in plain(version).items() if k not in _TWICE}}
-    )
+        show_json({**facts, "inputs": plain(inputs), "receipts": plain(receipts)})
+        return
+    _show_fields(facts)
+    _show_inputs(inputs)
+    _show_receipts(receipts)
+
+
+def _show_version(store: Lineage, words: Words) -> None:
+    version = store.version(words.what)
+    inputs, receipts, history = store.inputs(version), store.receipts(version), store.facts(version)
+    facts = plain(version)
+    if words.json:
+        told = {"inputs": plain(inputs), "facts": plain(history), "receipts": plain(receipts)}
+        show_json({**facts, **told})
+        return
+    shown = {key: value for key, value in facts.items() if key not in _TWICE}
+    _show_fields({"path": version.address, **shown})
+    _show_inputs(inputs)
+    _show_receipts(receipts)
+    say("history:")
+    for fact in history:
+        say(f"  {when(fact.recorded)}  commit {fact.commit}  {fact.kind}  (event {fact.event})")
+
+
+def _show_inputs(inputs: list[Input]) -> None:
     say("inputs:")
     for used in inputs:
         extra = {k: v for k, v in plain(used).items() if k not in ("target", "role")}
-        say(f"  {used.role}: {_target(used.target)}  {brief(extra)}".rstrip())
-    _show_receipts(receipts)
-    say("history:")
-    for fact in facts:
-        say(f"  {when(fact.recorded)}  commit {fact.commit}  {fact.kind}  (event {fact.event})")
-    return 0
+        say(f"  {used.role}: {plain(used.target)}  {brief(extra)}".rstrip())
 
 
 def _show_receipts(receipts: list[Receipt]) -> None:
@@ -136,10 +110,6 @@ def _show_receipts(receipts: list[Receipt]) -> None:
 
 
 _TWICE = ("location", "name", "number")
-
-
-def _target(target: object) -> str:
-    return str(plain(target))
 
 
 def _show_fields(value: dict[str, object], indent: str = "") -> None:
@@ -161,8 +131,8 @@ def _show_fields(value: dict[str, object], indent: str = "") -> None:
 def _log_words(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--aliases", action="store_true", help="list the moves of its aliases")
-    _at(parser)
-    _json(parser)
+    add_moment(parser)
+    add_json(parser)
 
 
 def log(words: Words) -> int:
@@ -217,7 +187,7 @@ def _find_words(parser: Parser) -> None:
     parser.add_argument("--run", metavar="ID", help="id of the producing run")
     parser.add_argument("--all", action="store_true", help="deleted and replaced ones too")
     parser.add_argument("--limit", type=count, metavar="N", help="N at the most")
-    _json(parser)
+    add_json(parser)
 
 
 def find(words: Words) -> int:
@@ -233,163 +203,10 @@ def find(words: Words) -> int:
     return 0
 
 
-def pair(text: str) -> tuple[str, object]:
-    """Read ``key=value``; the value is JSON where it reads as JSON, else text."""
-    import json
-
-    key, mark, value = text.partition("=")
-    if not mark or not key:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-# ------------------------------------------------------------------- the graph
-
-
-def _tree_words(parser: Parser) -> None:
-    parser.add_argument("uri", nargs="?", metavar="URI", help="a version or source; none: all")
-    parser.add_argument("--down", action="store_true", help="draw what came of it instead")
-    parser.add_argument("--picture", metavar="FILE", help="write a picture: .svg or .html")
-    _at(parser)
-    _json(parser)
-
-
-def tree(words: Words) -> int:
-    """Draw the lineage as a tree, or write a picture of it."""
-    with open_store(words) as store:
-        graph = store.lineage(words.uri, at=words.at)
-        if words.picture:
-            from ..export.picture import write_picture
-
-            write_picture(graph, words.picture)
-            show_json(words.picture) if words.json else say(words.picture)
-        elif words.json:
-            show_json({"nodes": graph.nodes(), "edges": graph.edges()})
-        else:
-            say(graph.tree(down=words.down))
-    return 0
-
-
-def _walk_words(parser: Parser) -> None:
-    parser.add_argument("uri", metavar="URI", help="a version or source")
-    parser.add_argument("--hops", type=count, metavar="N", help="N steps at the most")
-    parser.add_argument("--type", action="append", metavar="TYPE", help="only this type")
-    _at(parser)
-    _json(parser)
-
-
-def up(words: Words) -> int:
-    """List the ancestors of a version."""
-    return _walk(words, up=True)
-
-
-def down(words: Words) -> int:
-    """List the descendants of a version or source."""
-    return _walk(words, up=False)
-
-
-def _walk(words: Words, *, up: bool) -> int:
-    with open_store(words) as store:
-        graph = store.lineage(words.uri, at=words.at)
-        walk = graph.ancestors if up else graph.descendants
-        nodes = walk(hops=words.hops, types=words.type)
-        producers = set() if up else {graph.producer(node.uri) for node in nodes}
-    if words.json:
-        show_json(nodes)
-        return 0
-    for node in nodes:
-        say(f"{node.uri}  {_mark(node)}".rstrip())
-    versions = sum(node.kind == "version" for node in nodes)
-    of = f"ancestors of {words.uri}" if up else f"impact of {words.uri}"
-    runs = "" if up else f" in {_count(len(producers), 'run')}"
-    sources = f", {_count(len(nodes) - versions, 'source')}" if up else ""
-    sys.stderr.write(f"{of}: {_count(versions, 'version')}{runs}{sources}\n")
-    return 0
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _mark(node: Node) -> str:
-    state = "" if node.state in ("", "live") else f" [{node.state}]"
-    return f"{node.type}{state}"
-
-
-def _path_words(parser: Parser) -> None:
-    parser.add_argument("source", metavar="FROM", help="a version or source")
-    parser.add_argument("target", metavar="TO", help="a version")
-    parser.add_argument("--limit", type=count, default=10, metavar="N", help="N ways (default 10)")
-    _at(parser)
-    _json(parser)
-
-
-def path(words: Words) -> int:
-    """Show the ways from one thing to another, shortest first."""
-    with open_store(words) as store:
-        graph = store.lineage(words.target, at=words.at)
-        ways = list(islice(graph.paths(words.source, words.target), words.limit))
-    if words.json:
-        show_json(ways)
-    elif not ways:
-        sys.stderr.write(f"lineage: {words.target} did not come from {words.source}\n")
-    else:
-        for way in ways:
-            say("\n  -> ".join(f"{node.uri}  {_mark(node)}".rstrip() for node in way))
-    return 0 if ways else 3
-
-
-def _diff_words(parser: Parser) -> None:
-    parser.add_argument("left", metavar="URI")
-    parser.add_argument("right", metavar="URI")
-    _json(parser)
-
-
-def diff(words: Words) -> int:
-    """Show what differs between two versions: ancestors, metadata and run config."""
-    with open_store(words) as store:
-        left, right = store.version(words.left), store.version(words.right)
-        apart = store.lineage(left.uri).diff(left, right)
-        configs = [store.run_info(each.run).config if each.run else {} for each in (left, right)]
-    facts = {
-        "metadata": _changes(left.metadata, right.metadata),
-        "config": _changes(configs[0], configs[1]),
-    }
-    if words.json:
-        show_json({**plain(apart), **facts})
-        return 0
-    for title, nodes in (
-        (f"only {left.uri} came from:", apart.only_left),
-        (f"only {right.uri} came from:", apart.only_right),
-        ("both came from:", apart.both),
-    ):
-        say(title)
-        for node in nodes:
-            say(f"  {node.uri}  {_mark(node)}".rstrip())
-    for title, changes in facts.items():
-        for key, (one, other) in changes.items():
-            say(f"{title} {key}: {one} -> {other}")
-    return 0
-
-
-def _changes(left: object, right: object, prefix: str = "") -> dict[str, tuple[object, object]]:
-    """Return the dotted keys whose values differ."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        found: dict[str, tuple[object, object]] = {}
-        for key in sorted(left.keys() | right.keys()):
-            where = f"{prefix}.{key}" if prefix else key
-            found |= _changes(left.get(key), right.get(key), where)
-        return found
-    return {} if left == right else {prefix: (left, right)}
-
-
 def _runs_words(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="only runs of this name")
     parser.add_argument("--limit", type=count, metavar="N", help="N at the most")
-    _json(parser)
+    add_json(parser)
 
 
 def runs(words: Words) -> int:

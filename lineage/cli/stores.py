@@ -12,12 +12,10 @@ from ..settings import choose_store
 from .commands import Command, Commands, open_store
 from .exits import LEFT_OUT
 from .present import progress, say, show_json, table, when
+from .words import Parser, Words, add_json
 
 if TYPE_CHECKING:
     from ..intake import Waiting
-
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 
 
 def register(commands: Commands) -> None:
@@ -135,7 +133,7 @@ def merge(words: Words) -> int:
 
 
 def _json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(parser, "the report as ")
 
 
 def _recover_words(parser: Parser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sqlite3
 import sys
 import time
@@ -13,13 +12,12 @@ from .commands import Command, Commands, open_store
 from .exits import OK, UNDELIVERED
 from .foreign import seconds
 from .present import progress, say, show_json
+from .words import Parser, Words, add_json
 
 if TYPE_CHECKING:
     from ..audit import Progress
     from ..mirror.worker import Status, Worker
 
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 
 _PATIENCE = 60.0  # seconds without anything arriving, after which one call gives up
 _PAUSE = 0.5
@@ -45,7 +43,7 @@ def _words(parser: Parser) -> None:
         "--watch", metavar="SECONDS", type=seconds, nargs="?", const=10.0,
         help="go on until interrupted, and look for news every SECONDS (default 10)",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def sync(words: Words) -> int:

@@ -10,13 +10,10 @@ from ..registry import ANY
 from .commands import Command, Commands, open_store
 from .foreign import import_kinds, import_wandb_kind
 from .present import say, show_json
-from .show import pair
+from .words import Parser, Words, add_json, pair
 
 if TYPE_CHECKING:
     from ..model import Input, Version
-
-Parser = argparse.ArgumentParser
-Words = argparse.Namespace
 
 
 def register(commands: Commands) -> None:
@@ -41,7 +38,7 @@ def _answer(version: Version, words: Words) -> int:
 
 
 def _json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the version as JSON")
+    add_json(parser, "the version as ")
 
 
 def _version_words(parser: Parser) -> None:

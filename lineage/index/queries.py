@@ -226,15 +226,25 @@ def node_of(
 
 def inputs_of(db: sqlite3.Connection, node: int) -> list[Input]:
     """Return what a version was made from, in a stable order."""
+    return _behind(db, "SELECT src FROM edge WHERE dst=?", node)
+
+
+def used_by(db: sqlite3.Connection, run: str) -> list[Input]:
+    """Return what a run used so far, in a stable order."""
+    return _behind(db, "SELECT step FROM run WHERE uid=?", run)
+
+
+def _behind(db: sqlite3.Connection, step: str, about: int | str) -> list[Input]:
+    """Return what is behind a step that a statement finds."""
     rows = db.execute(
-        "WITH RECURSIVE step(id) AS (SELECT src FROM edge WHERE dst=?"
+        f"WITH RECURSIVE step(id) AS ({step}"
         "  UNION SELECT e.src FROM step JOIN edge e ON e.dst=step.id WHERE e.src&3=2)"
         " SELECT DISTINCT e.src, e.role, e.revision, e.split, e.weight, e.tokens, e.digest, e.size,"
         "  a.name, v.number, s.uri"
         " FROM step JOIN edge e ON e.dst=step.id AND e.src&3<>2"
         " LEFT JOIN version v ON v.id=e.src LEFT JOIN artifact a ON a.id=v.artifact"
         " LEFT JOIN source s ON s.id=e.src ORDER BY e.role, a.name, v.number, s.uri",
-        (node,),
+        (about,),
     )
     return [_input(row) for row in rows]
 

@@ -53,8 +53,9 @@ LAYERS = [
     ["demo", "demo.__main__", "demo.model", "demo.prepare", "demo.train"],
     ["testing", "testing.clock", "testing.faults", "testing.faulty", "testing.records",
      "testing.states", "testing.suite"],
-    ["cli", "cli.main", "cli.fast", "cli.exits", "cli.present", "cli.commands", "cli.show",
-     "cli.write", "cli.sealing", "cli.foreign", "cli.sync", "cli.care", "cli.stores"],
+    ["cli", "cli.main", "cli.fast", "cli.exits", "cli.present", "cli.words", "cli.commands",
+     "cli.show", "cli.graph", "cli.write", "cli.sealing", "cli.foreign", "cli.sync", "cli.care",
+     "cli.stores"],
 ]  # fmt: skip
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 # Third parties, each in the one place that may know it.

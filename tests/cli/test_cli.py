@@ -121,7 +121,19 @@ def test_show_a_run(filled: Path, cli: Cli) -> None:
     assert status == 0
     assert "name: tune" in out
     assert "published: art://model:v2" in out
-    assert _json(cli("show", f"run:{run}", "--json"))["config"]["lr"] == 0.2
+    assert "  init: art://model:v1" in out
+    shown = _json(cli("show", f"run:{run}", "--json"))
+    assert shown["config"]["lr"] == 0.2
+    assert {"target": "art://model:v1", "role": "init"} in shown["inputs"]
+
+
+def test_show_a_run_that_evaluated_and_published_nothing(filled: Path, cli: Cli) -> None:
+    with lineage.open(filled) as store, store.run("exam") as run:
+        run.use("art://model:v2", role="eval")
+        run.use("hf://org/questions", role="data")
+    status, out, _ = cli("show", f"run:{run.id}")
+    assert status == 0
+    assert out.endswith("inputs:\n  data: hf://org/questions\n  eval: art://model:v2\n")
 
 
 def test_log_and_its_aliases(filled: Path, cli: Cli) -> None:
@@ -341,6 +353,7 @@ def test_doctor_sees_another_owner_of_the_package(
         (["resolve", "modl"], 3, "did you mean model?"),
         (["resolve", "model:v9"], 3, "art://model:v9 does not exist; newest is v2"),
         (["show", "run:nope"], 3, "there is no run 'run:nope'. Try: lineage runs"),
+        (["show", "model@blake3:00000000"], 5, "has no digest yet to compare with"),
         (["down", "hf://org/nope"], 3, "no run of this store used hf://org/nope"),
         (["alias", "model", "v3"], 5, "cannot be an alias of art://model: it reads as a version"),
         (["publish", "a/../b", "base", "--type", "t"], 2, "a segment begins with"),

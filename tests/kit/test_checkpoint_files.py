@@ -78,6 +78,15 @@ def test_setting_names_a_path_or_an_asset_elsewhere(value: object, target: objec
     assert (found.target if found is not None else None) == target
 
 
+@pytest.mark.parametrize("value", ["https://me:hunter22@host/x", "s3://bucket/a b"])
+def test_address_that_cannot_be_recorded_is_told(
+    value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert asset(value, "data") is None
+    assert "an input (data) is not recorded: " in caplog.text
+    assert "hunter22" not in caplog.text
+
+
 def test_relative_path_that_is_there_is_no_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from nemotron.lineage import (
     SourceURI,
     State,
     StoreClosed,
+    StoreUnsuitable,
     URIError,
     Version,
     VersionId,
@@ -82,12 +83,42 @@ def test_digest_checks_what_the_selector_selected(store: Lineage, run: Run, out:
     version = _publish(run, out, digest="now")
     assert version.digest is not None
     assert store.resolve(f"model@{version.digest[:20]}") == version
-    with pytest.raises(Conflict, match="has digest blake3:"):
-        store.resolve("model@blake3:00000000")
+    for look in (store.resolve, store.version):
+        with pytest.raises(Conflict, match="has digest blake3:"):
+            look("model@blake3:00000000")
     (out / "more").touch()
     _publish(run, out)
     with pytest.raises(Conflict, match="has no digest yet"):
         store.resolve("model@blake3:00000000")
+
+
+def test_inputs_of_a_run_are_what_it_used_so_far(store: Lineage, out: Path) -> None:
+    with store.run("data") as run:
+        _publish(run, out)
+        assert store.inputs(f"run:{run.id}") == []
+    with store.run("exam") as run:
+        run.use("model", role="eval", weight=0.5)
+        run.publish("report", path="s3://bucket/report", type="report")
+        run.use("hf://org/questions@main")
+        found = store.inputs(f"run:{run.id}")
+    assert [(each.role, str(each.target), each.weight) for each in found] == [
+        ("data", "hf://org/questions", None), ("eval", "art://model:v1", 0.5),
+    ]  # fmt: skip
+    with pytest.raises(ArtifactNotFoundError, match="there is no run"):
+        store.inputs("run:nope")
+
+
+def test_moment_that_is_none_is_named(store: Lineage, run: Run, out: Path) -> None:
+    _publish(run, out)
+    with pytest.raises(ValueError, match="at='yesterday' is no commit number and no time"):
+        store.resolve("model", at="yesterday")
+
+
+@pytest.mark.parametrize("name", ["x", "x.db", "below/x", "below/x.db"])
+def test_store_below_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnsuitable, match="would lie below a file"):
+        lineage.open(tmp_path / "file" / name)
 
 
 def test_address_is_external_and_has_no_path(store: Lineage, run: Run) -> None:
