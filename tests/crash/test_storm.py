@@ -28,7 +28,7 @@ from .conftest import ROOT
 
 PROCESSES = 32
 LONG = "LINEAGE_STORM" in os.environ  # the tests' own world has no such variables
-SECONDS = float(os.environ.get("LINEAGE_STORM", "4"))
+SECONDS = float(os.environ.get("LINEAGE_STORM", "2"))
 DELAY = 0.02
 SYNCS = "fdatasync,fsync,write"  # what reaches the disk: commits, and the appends of hooks
 # the writer stays our child (-D), and other calls cost nothing
