@@ -163,16 +163,19 @@ class DirectoryJournal(NumberedJournal):
     def _last_number(self, known: int) -> int:
         """Find the highest number there is, from one that is known to be there."""
         bucket = known // _FOLDER
-        if not self._numbers(bucket):  # a new journal, or it was packed since
+        there = self._numbers(bucket)
+        if not there:  # a new journal, or it was packed since
             known = max(known, self._packs.last())
             bucket = max(self._last_bucket(), known // _FOLDER)
+            there = self._numbers(bucket)
         while True:
-            last = max(self._numbers(bucket), default=known)
-            full = last % _FOLDER == _FOLDER - 1
-            if not full or not self._numbers(bucket + 1):
-                return last
+            known = max(there, default=known)
+            if known % _FOLDER != _FOLDER - 1:
+                return known
             bucket += 1
-            known = last
+            there = self._numbers(bucket)
+            if not there:
+                return known
 
     def _last_bucket(self) -> int:
         # the last one may be empty: its first commit is being written
