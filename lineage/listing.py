@@ -22,6 +22,8 @@ __all__ = ["RANDOM", "Listing", "Stamp", "regular_status", "stamp", "walk"]
 OWN = ".lineage"  # our intakes beside checkpoints are no part of them
 # Torch's distributed checkpoints hold a random id in it: another one at every save of equal content
 RANDOM = ".metadata"
+# What a link that leads nowhere says: no such file, in a circle, below a file
+_DANGLING = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)
 
 # size, time of the last write and of the last change of any kind in ns, inode. The second time is
 # the kernel's own: who writes and sets the first one back is still seen.
@@ -75,7 +77,7 @@ def regular_status(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         status = entry.stat()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP) and entry.is_symlink():
+        if error.errno in _DANGLING and entry.is_symlink():
             return None
         raise
     return status if S_ISREG(status.st_mode) else None

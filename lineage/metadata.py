@@ -122,7 +122,7 @@ class _Reader:
         if isinstance(value, date):
             return value.isoformat()
         if isinstance(value, os.PathLike):
-            return os.fsdecode(value)
+            return self.value(os.fsdecode(value), where)
         if isinstance(value, Mapping):
             return {
                 self.key(key, f"{where}."): self.value(item, f"{where}.{key}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +34,9 @@ __all__ = [
 
 
 _NUMBERS = ("weight", "tokens", "size")  # of an input
+_TEXTS = ("split", "revision", "digest")
 _PLAIN = frozenset({int, float})
+_TOO_LARGE = 2**63  # the index holds no such integer
 
 
 class Role(StrEnum):
@@ -168,17 +169,24 @@ class Input:
                 object.__setattr__(self, name, value.item())
 
     def checked(self) -> Self:
-        """Return this input, if its numbers can be; what was recorded once is not asked.
+        """Return this input, if its facts can be; what was recorded once is not asked.
 
         Raises:
-            PublishRefused: a weight, tokens or size that is negative, NaN or no number.
+            PublishRefused: a weight, tokens or size that is no number from 0 to 2^63-1, or a split,
+                revision or digest that is no text.
         """
         for name in _NUMBERS:
             value = getattr(self, name)
             if value is None:
                 continue
-            if type(value) not in _PLAIN or not 0 <= value < math.inf:
-                raise PublishRefused(f"the {name} of a use is a number from 0 on, not {value!r}")
+            if type(value) not in _PLAIN or not 0 <= value < _TOO_LARGE:
+                message = f"the {name} of a use is a number from 0 on to 2^63-1, not {value!r}"
+                raise PublishRefused(message)
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                message = f"the {name} of a use is a text, not {value!r}"
+                raise PublishRefused(message)
         return self
 
 

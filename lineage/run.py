@@ -106,7 +106,8 @@ class Run(Recording):
             URIError: it is no reference.
             ArtifactNotFoundError: there is no such version.
             ArtifactGone: it was deleted or replaced.
-            PublishRefused: a weight, tokens or size that is negative, NaN or no number.
+            PublishRefused: a weight, tokens or size that is no number from 0 to 2^63-1, or a split,
+                revision or digest that is no text.
         """
         found, used = self._refer(reference, role)
         used = replace(

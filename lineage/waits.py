@@ -44,7 +44,11 @@ class Waits:
     def _together(
         self, ask: Callable[[_Item], _Answer], items: Sequence[_Item]
     ) -> Iterator[_Answer]:
-        from concurrent.futures import ThreadPoolExecutor  # rarely needed
+        try:
+            from concurrent.futures import ThreadPoolExecutor  # rarely needed
+        except RuntimeError:  # the interpreter ends, and takes in no pools any more
+            yield from map(ask, items)
+            return
 
         def timed(item: _Item) -> _Answer:
             began = monotonic()

@@ -16,6 +16,8 @@ __all__ = ["Parser", "Words", "add_json", "add_moment", "count", "pair"]
 Parser = argparse.ArgumentParser
 Words = argparse.Namespace
 
+_MOST = 2**63 - 1  # SQLite counts no further
+
 
 def add_json(parser: Parser, what: str = "") -> None:
     """Let a command print JSON."""
@@ -32,7 +34,7 @@ def add_moment(parser: Parser) -> None:
 def _moment(text: str) -> int | datetime:
     """Read a commit number, or a time as ISO 8601; without a zone it is UTC."""
     try:
-        return int(text) if text.isdigit() else read_time(text)
+        return count(text) if text.isascii() and text.isdigit() else read_time(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no commit number and no time such as 2026-11-24T08:00"
@@ -43,7 +45,10 @@ def count(text: str) -> int:
     """Read a number that is not negative."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
-    return int(text)
+    number = int(text)
+    if number > _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 2^63-1")
+    return number
 
 
 def pair(text: str) -> tuple[str, object]:

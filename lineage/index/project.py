@@ -27,6 +27,7 @@ from ..metadata import canonical_json
 from ..model import Input, Location, RunStatus, State, VersionId
 from ..source import SourceURI
 from .schema import NAME, SCHEMA, SOURCE, STEP, VERSION
+from .writer import Writer
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,7 +63,7 @@ class _Taker:
     """Applies the events of one commit."""
 
     def __init__(self, db: sqlite3.Connection, commit: Commit) -> None:
-        self._db, self._commit = db, commit
+        self._db, self._commit = Writer(db), commit
 
     def take(self, at: int, entry: Entry) -> None:
         event = entry.event

@@ -33,7 +33,7 @@ LAYERS = [
      "journal.postgres", "combine"],
     ["journal.kinds"],
     ["index", "index.schema", "index.lookup", "index.project", "index.queries", "index.walks",
-     "index.pages", "index.glance", "index.wanted", "index.absent"],
+     "index.pages", "index.glance", "index.wanted", "index.absent", "index.writer"],
     ["graph"],
     ["claims", "recording", "snapshots"],
     ["render", "run", "missed", "reading", "seals", "registry", ""],

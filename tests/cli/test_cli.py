@@ -499,6 +499,8 @@ def test_moved_store_says_so_and_merge_reports_differences(
         (["path", "hf://org/raw", "model", "--limit", "-1"], "'-1' is no number from 0 on"),
         (["find", "--limit=-5"], "'-5' is no number from 0 on"),
         (["up", "model", "--hops=-1"], "'-1' is no number from 0 on"),
+        (["log", "model", "--at", "9" * 20], "is more than 2^63-1"),
+        (["runs", "--limit", "9" * 20], "is more than 2^63-1"),
     ],
 )
 def test_odd_moments_and_counts_are_said_in_a_sentence(

@@ -96,6 +96,15 @@ def test_link_in_a_circle_is_content_by_its_name(out: Path) -> None:
     assert before[1] != after[1]
 
 
+def test_link_below_a_file_is_content_by_its_name(out: Path) -> None:
+    (out / "file").write_bytes(b"x")
+    before = fingerprint(out), digest(out).text
+    (out / "below").symlink_to("file/below")
+    after = fingerprint(out), digest(out).text
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 def test_slow_disk_gives_the_same_fingerprint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(200):
         (out / f"__{number}_0.distcp").write_bytes(b"x" * number)

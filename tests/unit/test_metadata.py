@@ -106,6 +106,7 @@ def test_over_one_mebibyte_is_refused_with_the_largest_key() -> None:
         [i * 1.000000123 for i in range(100_000)],
         "\U0001f600" * 100_000,
         {"k" * (MAX_METADATA + 1): 1},
+        [Path(f"/lustre/data/{i:0150d}.parquet") for i in range(10_000)],
     ],
 )
 def test_over_one_mebibyte_is_refused_whatever_makes_it_so_large(many: object) -> None:

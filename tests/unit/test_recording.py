@@ -19,6 +19,7 @@ from nemotron.lineage import (
     SourceURI,
     State,
     StoreFull,
+    StoreUnsuitable,
     claim_name,
     digests,
 )
@@ -170,7 +171,7 @@ def test_what_nobody_takes_is_kept_until_somebody_does(address: str, tmp_path: P
     obstacles = [save / ".lineage", own]
     for each in obstacles:
         each.write_text("in the way")
-    with pytest.raises(OSError):  # noqa: PT011 - which one is the file system's business
+    with pytest.raises(StoreUnsuitable, match="would lie below a file"):
         recorder.record("model", path=path, type="model")
     assert recorder.waiting == 1
     for each in obstacles:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ from nemotron.lineage import (
     audit,
 )
 from nemotron.lineage.cli.fast import resolve as fast_resolve
+from nemotron.lineage.events import Used
 
 
 @pytest.fixture
@@ -590,13 +593,34 @@ def test_numbers_of_a_use_may_come_from_numpy(store: Lineage, run: Run, out: Pat
     facts = {str(each.target): (each.weight, each.tokens) for each in store.inputs("model")}
     assert facts["hf://org/a"] == (0.5, 7)
     assert store.combine() == 0
-    for weight in (-1, float("nan"), float("inf"), "much", True):
+    for weight in (-1, float("nan"), float("inf"), 2**63, "much", True):
         with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
             run.use("hf://org/a", weight=weight)  # type: ignore[arg-type]
         with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
             run.record("m", path=out, type="model", inputs=[
                 Input(target=SourceURI.parse("hf://org/a"), weight=weight)  # type: ignore[arg-type]
             ])  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", ["split", "revision", "digest"])
+def test_facts_of_a_use_that_are_no_text_are_refused(store: Lineage, run: Run, fact: str) -> None:
+    facts: Any = {fact: ["train", "validation"]}
+    with pytest.raises(PublishRefused, match=f"the {fact} of a use is a text, not"):
+        run.use("hf://org/a", **facts)
+    with pytest.raises(PublishRefused, match=f"the {fact} of a use is a text, not"):
+        run.input("hf://org/a", **facts)
+    assert store.inputs(f"run:{run.id}") == []
+
+
+def test_what_sqlite_cannot_hold_keeps_nobody_from_reading(store: Lineage, run: Run) -> None:
+    """The name of a file that is no UTF-8, in the text of an exception; a number too large."""
+    unreadable = os.fsdecode(b"/data/caf\xe9")
+    source = SourceURI.parse(f"hf://org/{unreadable[-4:]}")
+    store.end_run(run.id, "failed", error=f"no such file: {unreadable}")
+    store.commit(Used(run=run.id, input=Input(target=source, tokens=2**63)))
+    store.commit(Used(run=run.id, input=Input(target=source, split=["a"])))  # type: ignore[arg-type]
+    assert store.run_info(run.id).error == "no such file: /data/caf\\udce9"
+    assert [used.split for used in store.inputs(f"run:{run.id}")] == [None, '["a"]']
 
 
 def test_a_text_is_no_list_of_aliases(run: Run, out: Path) -> None:

@@ -78,9 +78,10 @@ def test_what_a_question_raises_is_raised(seconds: float) -> None:
         list(Waits().map(Disk(seconds).ask, [*range(50), -1, *range(50)]))
 
 
-def test_at_the_end_of_the_interpreter_one_is_asked_after_the_other() -> None:
-    script = """
-        import atexit, time
+@pytest.mark.parametrize("before", ["threading", "concurrent.futures.thread"])
+def test_at_the_end_of_the_interpreter_one_is_asked_after_the_other(before: str) -> None:
+    script = f"""
+        import atexit, time, {before}
         from nemotron.lineage.waits import Waits
 
         def ask(number):
