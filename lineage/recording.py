@@ -72,6 +72,7 @@ class Recording(ABC):
         metadata: Mapping[str, Any] | None = None,
         inputs: Iterable[Input] | None = None,
         aliases: Iterable[str] = (),
+        idempotency_key: str | None = None,
         external: bool = False,
     ) -> str:
         """Record a version from inside a training loop: one durable append, and an id at once.
@@ -88,6 +89,8 @@ class Recording(ABC):
             metadata: JSON values, numpy or torch scalars, Path, datetime, Enum; at most 1 MiB.
             inputs: exactly what it was made from; None means what the run used so far.
             aliases: names to move to this version.
+            idempotency_key: a record with a key that was used before is about that version again,
+                whatever lies at the path by then.
             external: the path is seen by another host only; it is not looked at.
 
         Returns:
@@ -105,7 +108,9 @@ class Recording(ABC):
             inputs=None if inputs is None else tuple(each.checked() for each in inputs),
             lenient=True,
         )  # fmt: skip
-        return self._append(replace(draft, non_finite=non_finite) if non_finite else draft)
+        if non_finite or idempotency_key is not None:
+            draft = replace(draft, non_finite=non_finite, key=idempotency_key)
+        return self._append(draft)
 
     def record_use(
         self,

@@ -42,7 +42,7 @@ class _Applied:
     owner: Any  # a module or class
     attribute: str
     before: Any  # the very object of vars(owner), or _NOTHING
-    wrapper: Any
+    wrapper: Any  # None where another patcher put it there
     switch: _Switch
 
 
@@ -72,10 +72,7 @@ class Patcher:
             patch: applied twice, it is applied once.
             asked: the user asked for just this, and is warned when nothing will be seen.
         """
-        if patch.module in sys.modules:
-            # no import: it only waits for another thread that is in the middle of one, and that
-            # thread may wait for our lock
-            import_module(patch.module)
+        _wait_for_import(patch.module)  # its thread may wait for our lock
         with self._own_lock():
             status = self._apply(patch, asked=asked)
             self._note(status, asked=asked)
@@ -138,11 +135,12 @@ class Patcher:
         return self._lock
 
     def _apply(self, patch: Patch, *, asked: bool) -> Status:
+        loaded = sys.modules.get(patch.module)  # None also where somebody forbade the import
+        if loaded is not None:
+            return self._put(patch, loaded)
         known = self._statuses.get(patch.name)
-        if known is not None and known.state is State.WAITING and patch.module not in sys.modules:
+        if known is not None and known.state is State.WAITING:
             return known
-        if patch.module in sys.modules:
-            return self._put(patch, sys.modules[patch.module])
         status = _await(patch)
         if status.state is State.WAITING:
 
@@ -168,6 +166,9 @@ class Patcher:
             if switch.is_on:
                 return Status(patch, State.ALREADY, f"{name} is observed")
             switch.patch, switch.is_on = patch, True  # it may be another one of the name
+            # it lies below a foreign one, and a patcher that was closed may have put it there
+            below = _Applied(owner, attribute, _NOTHING, None, switch)
+            self._applied.setdefault(patch.name, below)
             return Status(patch, State.APPLIED, f"{name} is observed")
         refusal = _refuse(patch, name, _parameters(function))
         if refusal is not None:
@@ -197,6 +198,17 @@ class Patcher:
                 self._told.add(said)
         if is_new or level == logging.WARNING:
             _log.log(level, "%s", said)
+
+
+def _wait_for_import(module: str) -> None:
+    """Wait for another thread that is in the middle of an import."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    if not getattr(spec, "_initializing", False):
+        return
+    try:
+        import_module(module)  # where it fails there, it is tried here once more
+    except Exception:  # noqa: BLE001 - training must survive us
+        _log.exception("%s cannot be imported", module)
 
 
 def _silence(status: Status) -> str:

@@ -13,6 +13,7 @@ import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 from .. import session
 from ..containers import outside, remark
@@ -40,9 +41,10 @@ class _RL:
         self.configs: dict[str, RLConfig] = {}  # folder -> of its first checkpoint
         self.resumed: set[str] = set()  # folders that training goes on in
         self.names: dict[str, str] = {}
-        self.best: dict[str, tuple[float, int]] = {}  # folder -> (rank, step)
+        # folder -> (rank, step); None where no checkpoint has the metric
+        self.best: dict[str, tuple[float, int] | None] = {}
         self.called_best: dict[str, int] = {}  # folder -> step that this run gave the alias
-        self.recorded: set[str] = set()  # paths
+        self.recorded: dict[str, str] = {}  # path -> key of the version that lies there
         self.ending = threading.local()  # the checkpoint that this thread is finishing
 
 
@@ -129,14 +131,15 @@ def _record(recorder: Recorder, hooks: Hooks, saved: _Saved, folder: str) -> Non
         name = rl.names[folder] = artifact_name(
             folder, given=hooks.artifact_name, experiment=experiment, store=hooks.store
         )
+    key = uuid4().hex
     recorder.record(
-        name, path=saved.path, type="model", aliases=aliases,
+        name, path=saved.path, type="model", aliases=aliases, idempotency_key=key,
         metadata={
             **info, "step": saved.step, "absolute_path": outside(saved.path),
             **remark(saved.path), "framework": "nemo-rl", "algorithm": config.algorithm,
         },
     )  # fmt: skip
-    rl.recorded.add(saved.path)
+    rl.recorded[saved.path] = key
     if best == saved.step:
         rl.called_best[folder] = best
     _move_best(recorder, rl, folder, best)  # one was saved again and is worse, or is gone
@@ -172,25 +175,27 @@ def _find_best(rl: _RL, ranking: _Ranking, folder: str, steps: Collection[int]) 
         return None
     there = checkpoints(folder)
     best = rl.best.get(folder)
-    if best is None or best[1] not in there or best[1] in steps:
+    is_known = folder in rl.best and (best is None or best[1] in there)
+    if not is_known or (best is not None and best[1] in steps):
         best, steps = None, there
     for step in steps:
         value = _metric(there[step], ranking.metric) if step in there else None
         if value is not None:  # of equal ones the manager takes the newest, and prunes the others
             rank = (value if ranking.higher_is_better else -value, step)
             best = rank if best is None else max(best, rank)
-    if best is None:
-        rl.best.pop(folder, None)
-        return None
     rl.best[folder] = best
-    return best[1]
+    return None if best is None else best[1]
 
 
 def _move_best(recorder: Recorder, rl: _RL, folder: str, best: int | None) -> None:
     """Have the best of those that are left be called so, where this run recorded it."""
     path = os.path.join(folder, f"step_{best}")
     if best is not None and rl.called_best.get(folder) != best and path in rl.recorded:
-        recorder.record(rl.names[folder], path=path, type="model", aliases=["best"])
+        recorder.record(
+            rl.names[folder], path=path, type="model", aliases=["best"],
+            # somebody may have written into it: it is the version that was saved all the same
+            idempotency_key=rl.recorded[path],
+        )  # fmt: skip
         rl.called_best[folder] = best
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from nemotron.kit.patches import nemo_rl
 from nemotron.kit.patches.assets import Asset, asset, read_yaml
 from nemotron.kit.patches.bridge_config import BridgeConfig
 from nemotron.kit.patches.naming import artifact_name, experiment_name
-from nemotron.kit.patches.nemo_rl_config import RLConfig
+from nemotron.kit.patches.nemo_rl_config import RLConfig, read_info
 from nemotron.kit.patches.train_state import read_train_state
 from nemotron.lineage import SourceURI
 
@@ -153,3 +154,21 @@ def test_where_nobody_can_say_who_has_a_name_the_folder_is_in_it(tmp_path: Path)
     name = artifact_name(folder, store="memory:")
     assert name.startswith("exp7-checkpoints-")
     assert name == artifact_name(folder, store="memory:")
+
+
+def test_metrics_of_checkpoints_are_read_once_also_where_none_has_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def read(path: str) -> dict[str, Any]:
+        reads.append(path)
+        return read_info(path)
+
+    monkeypatch.setattr(nemo_rl, "read_info", read)
+    known, ranking = nemo_rl._RL(), nemo_rl._Ranking("val:accuracy", higher_is_better=True)
+    for step in range(1, 6):
+        (tmp_path / f"step_{step}").mkdir()
+        (tmp_path / f"step_{step}" / "training_info.json").write_text("{}")
+        assert nemo_rl._find_best(known, ranking, str(tmp_path), [step]) is None
+    assert reads == [str(tmp_path / f"step_{step}") for step in range(1, 6)]

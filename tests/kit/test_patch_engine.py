@@ -302,6 +302,62 @@ def test_patching_while_another_thread_is_in_the_import_waits_for_it(
         del vars(sys)["is_in"], vars(sys)["go_on"]
 
 
+def test_import_that_fails_in_another_thread_reaches_nobody_who_patches(
+    framework: str, tmp_path: Path, patcher: Patcher
+) -> None:
+    (tmp_path / framework / "broken.py").write_text(
+        "import sys\nsys.is_in.set()\nsys.go_on.wait(5)\nraise RuntimeError('no GPU')\n"
+    )
+    is_in, go_on = threading.Event(), threading.Event()
+    vars(sys).update(is_in=is_in, go_on=go_on)
+    name, found = f"{framework}.broken", []
+
+    def load() -> None:
+        with pytest.raises(RuntimeError, match="no GPU"):
+            importlib.import_module(name)
+
+    def apply() -> None:
+        found.append(patcher.apply(_patch(framework, target=f"{name}:save")).state)
+
+    try:
+        importing = threading.Thread(target=load, daemon=True)
+        importing.start()
+        assert is_in.wait(5)
+        applying = threading.Thread(target=apply, daemon=True)
+        applying.start()
+        applying.join(0.1)  # it waits for the import now
+        go_on.set()
+        for thread in (importing, applying):
+            thread.join(5)
+        assert found == [State.WAITING]
+    finally:
+        del vars(sys)["is_in"], vars(sys)["go_on"]
+
+
+def test_module_that_somebody_forbade_is_not_imported(
+    framework: str, patcher: Patcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sys.modules["wandb"] = None`` is how a script does without it."""
+    patch = _patch(framework)
+    monkeypatch.setitem(sys.modules, patch.module, None)
+    assert patcher.apply(patch).state is State.WAITING
+
+
+def test_patch_below_a_foreign_one_is_taken_back_by_who_applied_it_last(framework: str) -> None:
+    notes: list[Any] = []
+    work = _import(framework)
+    patch = _patch(framework, after=_noted(notes))
+    with Patcher() as first:
+        first.apply(patch)
+        ours = work.save
+        work.save = functools.wraps(ours)(functools.partial(ours))
+    with Patcher() as second:
+        assert second.apply(patch).state is State.APPLIED
+        work.save("a", "f")
+    work.save("b", "f")
+    assert len(notes) == 1
+
+
 def test_foreign_patch_below_runs_too(framework: str, patcher: Patcher) -> None:
     import functools
 

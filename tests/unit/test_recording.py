@@ -231,6 +231,20 @@ def test_checkpoint_with_a_file_that_cannot_be_read_is_recorded(
     assert f"{path} is recorded without a fingerprint" in caplog.text
 
 
+def test_record_with_a_key_that_was_used_is_about_that_version_again(
+    address: str, tmp_path: Path
+) -> None:
+    save = tmp_path / "ckpts"
+    path = _checkpoint(save, 1)
+    recorder = Recorder("train", run="r1", beside=save, store=address)
+    recorder.record("m", path=path, type="model", metadata={"step": 1}, idempotency_key="k")
+    (path / "scores.json").write_text("{}")
+    recorder.record("m", path=path, type="model", aliases=["best"], idempotency_key="k")
+    with lineage.open(address) as store:
+        (version,) = store.log("m")
+        assert (version.number, version.metadata, version.aliases) == (1, {"step": 1}, ("best",))
+
+
 def test_path_that_is_no_text_is_refused_before_anything_is_written(
     address: str, tmp_path: Path
 ) -> None:

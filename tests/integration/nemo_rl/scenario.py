@@ -132,6 +132,17 @@ def save_worse_again(folder: Path) -> None:
     end(made)
 
 
+def write_into_the_best(folder: Path) -> None:
+    """Somebody writes into a checkpoint, and then it becomes the best one."""
+    made = manager(folder)
+    for step, accuracy in ((1, 0.5), (2, 0.9)):
+        save(made, step, accuracy)
+    end(made)
+    (folder / "step_1" / "scores.json").write_text("{}")
+    save(made, 2, 0.4)
+    end(made)
+
+
 def from_megatron(folder: Path) -> None:
     """Start from the newest of a folder of Megatron checkpoints."""
     start = {"path": str(folder.parent / "nano3"), "format": "megatron_bridge"}
@@ -221,7 +232,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "save_again": save_again, "go_back": go_back, "fail": fail, "resume": resume, "start": start,
     "keep_the_latest": keep_the_latest, "lose_the_best": lose_the_best, "large": large,
     "prune_the_best": prune_the_best, "tie": tie, "save_worse_again": save_worse_again,
-    "from_megatron": from_megatron,
+    "from_megatron": from_megatron, "write_into_the_best": write_into_the_best,
     "named": three, "given": three,
 }  # fmt: skip
 NAMES = {"given": "my-policy"}

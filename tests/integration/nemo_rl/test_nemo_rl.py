@@ -138,6 +138,15 @@ def test_best_step_that_is_saved_again_and_is_worse_hands_the_alias_back(
     assert store.resolve("grpo:latest").metadata["step"] == 2
 
 
+def test_alias_goes_to_the_version_that_was_saved_whatever_was_written_into_it(
+    run: Run, store: Lineage
+) -> None:
+    run("write_into_the_best")
+    assert _versions(store) == [(1, "live"), (2, "replaced"), (2, "live")]
+    assert store.resolve("grpo:best").number == 1
+    assert store.resolve("grpo:latest").number == 3
+
+
 @pytest.mark.parametrize("names_newest", [True, False])
 def test_folder_of_megatron_checkpoints_means_its_newest_one(
     run: Run, store: Lineage, tmp_path: Path, *, names_newest: bool
