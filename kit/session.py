@@ -45,6 +45,7 @@ __all__ = [
     "end_at_exit",
     "end_run",
     "get_config",
+    "has_settings",
     "hooks",
     "init",
     "is_first_rank",
@@ -98,6 +99,7 @@ class _Slot:
     config: KitConfig | None = None
     store: Lineage | None = None
     run: Run | None = None
+    has_settings: bool = False  # the run began with them
     uses: list[_Use] = field(default_factory=list)  # while there is no run
     used: list[Version | Source] = field(default_factory=list)  # by the run
     process: int = 0  # that opened the run; a forked child shares it but does not end it
@@ -215,6 +217,7 @@ def start_run(
                 name or called or script(), job_type=job_type, config=config, id=id or known
             )
             _slot.run, _slot.process = run, os.getpid()
+            _slot.has_settings = config is not None
             uses, _slot.uses = _slot.uses, []
             _slot.used = [run.use(each.reference, **each.facts) for each in uses]
             if _slot.mirroring is not None or _is_mirrored():
@@ -231,6 +234,11 @@ def current_run() -> Run | None:
     """Return the run that is open in this process, in whatever thread, or None."""
     run = _slot.run
     return run if run is not None and run.is_open else None
+
+
+def has_settings() -> bool:
+    """Tell whether the open run began with its settings."""
+    return current_run() is not None and _slot.has_settings
 
 
 def end_run(status: str = RunStatus.OK) -> None:

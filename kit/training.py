@@ -187,7 +187,7 @@ def observe(
         return known
     run = session.current_run()
     if run is not None:
-        _tell_if_late(run.name, name, settings)
+        _tell_if_late(run.name, name, None if session.has_settings() else settings)
     facts = session.run_facts()
     called = name or (facts[1] if facts is not None else session.script())
     run_id = facts[0] if facts is not None else session.next_id(called)

@@ -607,6 +607,16 @@ def test_tracking_twice_is_tracking_once(store: Lineage, save: Path) -> None:
     assert len(store.runs()) == 1
 
 
+def test_settings_that_a_run_began_with_are_not_said_to_come_late(
+    store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = kit.start_run("sft", config={"lr": 1})
+    with kit.track({"lr": 1}, name="sft"):
+        Trainer(save).save(1)
+    assert "the run began before" not in caplog.text
+    assert store.run_info(run.id).config == {"lr": 1}
+
+
 def test_tracking_after_a_documented_function_seals_and_says_what_it_cannot_change(
     store: Lineage, save: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
