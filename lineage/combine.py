@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, new_id
 from .commits import Commit, Entry, Mark
-from .errors import LineageError, StoreBusy, StoreError, StoreTooNew, StoreUnreachable
+from .errors import (
+    LineageError,
+    PublishRefused,
+    StoreBusy,
+    StoreError,
+    StoreTooNew,
+    StoreUnreachable,
+)
 from .events import Event, Published, RunEnded, RunStarted, Used
 from .intake import Pending, in_order
 from .journal.base import GATE_TIMEOUT, HeadMoved, Journal, Turn
@@ -268,13 +275,17 @@ class Combiner(PerProcess):
         for record in pending:
             try:
                 entries += decide(turn.ledger, record.entry, direct=False).entries
-            except LineageError:
+            except (LineageError, UnicodeEncodeError):
                 # its writer is gone and cannot be told; the others must not wait for it
                 _log.exception("record %s makes no sense and is left out", record.entry.id)
             writers[record.entry.writer] = record.mark
         outcome = None
         if asked is not None:
-            outcome = decide(turn.ledger, asked, direct=True, expect=expect)
+            try:
+                outcome = decide(turn.ledger, asked, direct=True, expect=expect)
+            except UnicodeEncodeError as error:
+                message = f"{error.object!r} is no UTF-8, and no record can hold it; rename it"
+                raise PublishRefused(message) from None
             if outcome.entries:
                 entries += outcome.entries
                 writers[asked.writer] = Mark(asked.sequence)

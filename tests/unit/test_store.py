@@ -623,6 +623,16 @@ def test_what_sqlite_cannot_hold_keeps_nobody_from_reading(store: Lineage, run: 
     assert [used.split for used in store.inputs(f"run:{run.id}")] == [None, '["a"]']
 
 
+def test_what_decides_is_text_that_can_be_written(store: Lineage, run: Run, out: Path) -> None:
+    unreadable = os.fsdecode(b"caf\xe9")
+    for odd in ({"type": unreadable}, {"type": "model", "idempotency_key": unreadable}):
+        with pytest.raises(PublishRefused, match="is no UTF-8, and no record can hold it"):
+            run.publish("model", path=out, **odd)
+        run.record("recorded", path=out, **odd)  # nobody can be refused here, or wait for it
+    assert _publish(run, out).number == 1
+    assert store.pending() == 0
+
+
 def test_a_text_is_no_list_of_aliases(run: Run, out: Path) -> None:
     for publish in (run.publish, run.record):
         with pytest.raises(PublishRefused, match="aliases is a list of names, not the text 'best'"):
