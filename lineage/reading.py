@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from . import grammar
-from .clock import Clock, SystemClock, read_time, write_time
-from .combine import Combiner
-from .errors import ArtifactNotFoundError, PathNotFoundError, StoreClosed
+from .clock import read_time, write_time
+from .errors import ArtifactNotFoundError
 from .graph import LineageGraph, Reference
 from .index import queries
 from .index.glance import glance
-from .index.project import Index
-from .launch import user, with_fate
+from .launch import with_fate
 from .missed import check_digest, gone, not_found
 from .model import Fact, Source, State, Version
-from .places import Outside, Places
-from .redact import Redactor
-from .snapshots import Notice
+from .opened import OpenStore
 from .source import SourceURI
 from .uri import ArtifactURI
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
-    from contextlib import AbstractContextManager
-    from types import TracebackType
+    from collections.abc import Callable, Mapping
 
-    from .commits import Head, Mark
-    from .intake import Intakes, Waiting
-    from .journal.base import Journal
-    from .model import AliasMove, Artifact, Input, Location, Receipt, RunInfo
+    from .model import AliasMove, Artifact, Input, Receipt, RunInfo
     from .run import UseReference
 
 __all__ = ["Moment", "Reader"]
@@ -41,41 +30,12 @@ __all__ = ["Moment", "Reader"]
 Moment = int | str | datetime  # a commit number or a time; ISO 8601 as text
 
 
-class Reader:
-    """An open store, as far as it can be asked. ``Lineage`` adds runs and writing.
+class Reader(OpenStore):
+    """An open store, as far as it can be asked. ``Lineage`` adds runs and writing."""
 
-    Safe to use from several threads, and in forked children.
-
-    Args:
-        journal: what it is kept in.
-        clock: tells when something occurred.
-        environ: for the launcher's variables, and for secrets that must not get into records; by
-            default that of the process.
-        outside: tells what a path is called outside of the container that this process is in.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        *,
-        clock: Clock | None = None,
-        environ: Mapping[str, str] | None = None,
-        outside: Outside | None = None,
-    ) -> None:
-        self.journal = journal
-        self._environ = os.environ if environ is None else environ
-        self.redactor = Redactor(self._environ)
-        self._places = Places(outside)
-        about = {"host": self._places.host, "user": user()}
-        self._combiner = Combiner(journal, about, clock=clock or SystemClock())
-        self._index = Index(journal)
-        self._notice = Notice(journal)
-        self._seen: Head | None = None
-        self._glanced = False
-        self._intakes: tuple[str, ...] = ()
-        # asked for an artifact that the journal does not know; may import it and say where it is
-        self.elsewhere: Callable[[ArtifactURI], ArtifactURI | None] | None = None
-        self._is_open = True
+    # asked for an artifact that the journal does not know; may import it and say where it is
+    elsewhere: Callable[[ArtifactURI], ArtifactURI | None] | None = None
+    _glanced = False
 
     # --------------------------------------------------------------- resolving
 
@@ -296,86 +256,7 @@ class Reader:
         with self.reading(), self.journal.peek() as ledger:
             return ledger.pins(job)
 
-    def pending(self) -> int:
-        """Return how many records wait in intakes, without combining them."""
-        self._check_open()
-        with self.journal.peek() as ledger:
-            return len(self.journal.intakes.pending(ledger.mark, ledger.conditions().intakes))
-
-    def waiting(
-        self, folders: Iterable[str] = (), intakes: Iterable[Intakes] = ()
-    ) -> list[Waiting]:
-        """Describe the records that wait in intakes by their writers, without combining them.
-
-        Args:
-            folders: intakes (``.../.lineage``) to look into besides those that runs declared.
-            intakes: those of stores that this one goes on from.
-        """
-        self._check_open()
-        with self.journal.peek() as ledger:
-            conditions = ledger.conditions()
-            found = self.journal.intakes.waiting(ledger.mark, (*conditions.intakes, *folders))
-            found += [each for one in intakes for each in one.waiting(ledger.mark)]
-        obstacle = conditions.obstacle
-        return [replace(each, obstacle=each.obstacle or obstacle) for each in found]
-
-    def position(self) -> dict[str, Any]:
-        """Return how far the journal and its index are."""
-        self._check_open()
-        head = self.journal.head()
-        return {
-            "commits": head.number, "head": head.hash, "index": self._index.head().number,
-            "index file": self._index.path or "in memory",
-        }  # fmt: skip
-
-    def locate(
-        self, path: str | os.PathLike[str], *, external: bool = False, must_exist: bool = False
-    ) -> Location:
-        """Describe where a path lies and which hosts see it.
-
-        Raises:
-            PathNotFoundError: nothing is there, and it must exist.
-        """
-        location = self._places.locate(path, external=external)
-        if must_exist and not location.external and not os.path.exists(path):
-            message = f"{location.path} does not exist on this host; check it, or say external"
-            raise PathNotFoundError(location.path, message)
-        return location
-
-    def is_there(self, version: Version) -> bool | None:
-        """Tell whether there is something at a version's place; None when this host cannot know."""
-        return self._places.is_there(version.location)
-
     # --------------------------------------------------------------- internal
-
-    def reading(self, *, combine: bool = True) -> AbstractContextManager[sqlite3.Connection]:
-        """Bring the index up to date with everything that anyone recorded, and read from it.
-
-        Without ``combine``, records that wait go on waiting.
-        """
-        self._check_open()
-        head = self.journal.head()
-        combine = combine and not self.journal.read_only and self._has_pending(head)
-        if combine and self._combiner.combine():
-            head = self.journal.head()
-        self._index.catch_up(head)
-        self._notice.look(head.number)
-        return self._index.reading()
-
-    def rebuild_index(self) -> None:
-        """Throw the query tables away and make them anew from the journal."""
-        self._check_open()
-        self._index.rebuild()
-
-    def _has_pending(self, head: Head) -> bool:
-        if head != self._seen:  # what every writer must know changes with commits alone
-            with self.journal.peek() as ledger:
-                self._seen, self._intakes = head, ledger.conditions().intakes
-        return self.journal.intakes.has_pending(self._mark, self._intakes)
-
-    def _mark(self, writer: str) -> Mark:
-        with self.journal.peek() as ledger:
-            return ledger.mark(writer)
 
     def _number(self, at: Moment) -> int:
         """Turn a moment into a commit number."""
@@ -391,28 +272,3 @@ class Reader:
         (commit,) = self.journal.read(number - 1, number)
         entry = commit.entries[position]
         return Fact(kind, entry.id, read_time(commit.recorded), number, entry.event.payload())
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise StoreClosed(f"the store {self.journal.address} was closed; open it again")
-
-    def close(self) -> None:
-        """Give everything back. Closing twice is harmless."""
-        if self._is_open:
-            self._is_open = False
-            self._combiner.close()
-            self._index.close()
-            self.journal.close()
-
-    def __enter__(self) -> Self:
-        """Return the store itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the store."""
-        self.close()

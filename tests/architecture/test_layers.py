@@ -36,7 +36,7 @@ LAYERS = [
      "index.pages", "index.glance", "index.wanted", "index.absent", "index.writer"],
     ["graph"],
     ["claims", "recording", "snapshots"],
-    ["render", "run", "missed", "reading", "seals", "registry", ""],
+    ["render", "run", "missed", "opened", "reading", "seals", "registry", ""],
     ["pins", "sealing"],
     ["upkeep"],
     ["audit", "copying", "merging", "recovery", "export", "export.layout", "export.picture"],
