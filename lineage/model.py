@@ -180,7 +180,7 @@ class Input:
             if value is None:
                 continue
             if type(value) not in _PLAIN or not 0 <= value < _TOO_LARGE:
-                message = f"the {name} of a use is a number from 0 on to 2^63-1, not {value!r}"
+                message = f"the {name} of a use is a number from 0 to 2^63-1, not {value!r}"
                 raise PublishRefused(message)
         for name in _TEXTS:
             value = getattr(self, name)

@@ -105,7 +105,7 @@ class Recording(ABC):
         values, non_finite = plain_lenient(metadata)
         draft = self._draft(
             name, path, type, self.redactor.value(values), aliases, external=external,
-            inputs=None if inputs is None else tuple(each.checked() for each in inputs),
+            inputs=None if inputs is None else tuple(map(_checked, inputs)),
             lenient=True,
         )  # fmt: skip
         if non_finite or idempotency_key is not None:
@@ -382,6 +382,12 @@ def _own_intake(store: str | os.PathLike[str] | None, environ: Mapping[str, str]
     except StoreError as error:
         _log.warning("records stay beside the checkpoints alone: %s", error)
         return None
+
+
+def _checked(used: Input) -> Input:
+    if not isinstance(used, Input):
+        raise PublishRefused(f"an input of a record is an Input, not {used!r}")
+    return used.checked()
 
 
 @lru_cache

@@ -594,9 +594,9 @@ def test_numbers_of_a_use_may_come_from_numpy(store: Lineage, run: Run, out: Pat
     assert facts["hf://org/a"] == (0.5, 7)
     assert store.combine() == 0
     for weight in (-1, float("nan"), float("inf"), 2**63, "much", True):
-        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
+        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 to"):
             run.use("hf://org/a", weight=weight)  # type: ignore[arg-type]
-        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 on"):
+        with pytest.raises(PublishRefused, match="weight of a use is a number from 0 to"):
             run.record("m", path=out, type="model", inputs=[
                 Input(target=SourceURI.parse("hf://org/a"), weight=weight)  # type: ignore[arg-type]
             ])  # fmt: skip
@@ -621,6 +621,12 @@ def test_what_sqlite_cannot_hold_keeps_nobody_from_reading(store: Lineage, run: 
     store.commit(Used(run=run.id, input=Input(target=source, split=["a"])))  # type: ignore[arg-type]
     assert store.run_info(run.id).error == "no such file: /data/caf\\udce9"
     assert [used.split for used in store.inputs(f"run:{run.id}")] == [None, '["a"]']
+
+
+def test_inputs_of_a_record_are_inputs(store: Lineage, run: Run, out: Path) -> None:
+    with pytest.raises(PublishRefused, match="an input of a record is an Input, not 'hf://org/a'"):
+        run.record("model", path=out, type="model", inputs=["hf://org/a"])  # type: ignore[list-item]
+    assert store.pending() == 0
 
 
 def test_what_decides_is_text_that_can_be_written(store: Lineage, run: Run, out: Path) -> None:
