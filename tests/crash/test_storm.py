@@ -1,7 +1,7 @@
 """32 processes write one name and are killed at random moments: nothing is lost or doubled.
 
-``make test-storm`` makes each storm last 10 seconds, or the 60 of ``LINEAGE_STORM=60``, and has
-it print what a publish took.
+``make test-storm`` makes each storm last 10 seconds, or the 60 of ``LINEAGE_STORM=60``, has it
+print what a publish took, and adds the slow places.
 
 Where every operation takes 20 ms longer, it is the place that is slow: a fault layer for folders
 and buckets, the wire to PostgreSQL, and for SQLite, which does its own writing, every sync, by
@@ -37,13 +37,14 @@ SLOW = [
     "-e", f"inject={SYNCS}:delay_exit={DELAY * 1e6:.0f}",
 ]  # fmt: skip
 PATIENCE = 120.0  # seconds for all of them to begin
+ONLY_LONG = pytest.mark.skipif(not LONG, reason="make test-storm has the slow places")
 KINDS = [
     pytest.param("sqlite", 0.0, id="sqlite"),
-    pytest.param("sqlite", DELAY, id="sqlite-20ms"),
+    pytest.param("sqlite", DELAY, id="sqlite-20ms", marks=ONLY_LONG),
     pytest.param("directory", 0.0, id="directory"),
-    pytest.param("directory", DELAY, id="directory-20ms"),
+    pytest.param("directory", DELAY, id="directory-20ms", marks=ONLY_LONG),
     pytest.param("objects", 0.0, id="objects"),
-    pytest.param("objects", DELAY, id="objects-20ms"),
+    pytest.param("objects", DELAY, id="objects-20ms", marks=ONLY_LONG),
     pytest.param("postgres", 0.0, id="postgres", marks=pytest.mark.postgres),
     pytest.param("postgres", DELAY, id="postgres-20ms", marks=pytest.mark.postgres),
 ]

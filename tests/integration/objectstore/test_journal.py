@@ -48,4 +48,4 @@ class TestObjectStoreJournalWithFaults(FaultyJournalSuite):
         return journal, bucket
 
 
-TestObjectStoreStates = store_machine(_open, examples=10)
+TestObjectStoreStates = store_machine(_open, examples=6)
