@@ -68,7 +68,7 @@ if TYPE_CHECKING:  # as typing's, without its import
     from .model import VersionId as VersionId
     from .pins import Pinned as Pinned
     from .pins import pin_job as pin_job
-    from .recording import Recorder as Recorder
+    from .recorder import Recorder as Recorder
     from .recording import Recording as Recording
     from .redact import Redactor as Redactor
     from .registry import ANY as ANY
@@ -111,7 +111,8 @@ _HOMES = {
         "Version VersionId"
     ),
     "pins": "Pinned pin_job",
-    "recording": "Recorder Recording",
+    "recorder": "Recorder",
+    "recording": "Recording",
     "redact": "Redactor",
     "registry": "ANY Lineage open",
     "run": "Run",

@@ -30,17 +30,7 @@ __all__ = ["OpenStore"]
 
 
 class OpenStore:
-    """What a store is made of, while it is open; ``Reader`` asks it questions.
-
-    Safe to use from several threads, and in forked children.
-
-    Args:
-        journal: what it is kept in.
-        clock: tells when something occurred.
-        environ: for the launcher's variables, and for secrets that must not get into records; by
-            default that of the process.
-        outside: tells what a path is called outside of the container that this process is in.
-    """
+    """What a store is made of, while it is open; ``Reader`` asks it questions."""
 
     def __init__(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from . import grammar
@@ -38,9 +40,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
 
-    from .clock import Clock
     from .intake import Intakes, Writer
-    from .journal.base import Journal
     from .journal.decide import Outcome
     from .places import Outside
 
@@ -103,17 +103,6 @@ class Lineage(Reader):
         outside: tells what a path is called outside of the container that this process is in.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        *,
-        clock: Clock | None = None,
-        environ: Mapping[str, str] | None = None,
-        outside: Outside | None = None,
-    ) -> None:
-        super().__init__(journal, clock=clock, environ=environ, outside=outside)
-        self._occasions: dict[str, int] = {}
-
     # -------------------------------------------------------------------- runs
 
     def run(
@@ -148,9 +137,14 @@ class Lineage(Reader):
             config=config, parent=parent, intake=intake,
         )  # fmt: skip
 
+    @cached_property
+    def _occasions(self) -> Counter[str]:
+        """How often a name was given an id."""
+        return Counter()
+
     def _next_id(self, launch: Launch, name: str) -> str:
-        occasion = self._occasions.get(name, 0)
-        self._occasions[name] = occasion + 1
+        occasion = self._occasions[name]
+        self._occasions[name] += 1
         return launch.run_id(name, occasion)
 
     def end_run(self, run: str, status: RunStatus | str, *, error: str | None = None) -> RunInfo:

@@ -36,6 +36,7 @@ LAYERS = [
      "index.pages", "index.glance", "index.wanted", "index.absent", "index.writer"],
     ["graph"],
     ["claims", "recording", "snapshots"],
+    ["recorder"],
     ["render", "run", "missed", "opened", "reading", "seals", "registry", ""],
     ["pins", "sealing"],
     ["upkeep"],
